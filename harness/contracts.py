@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harness.core.cell import Protocol
 from harness.core.errors import Absent, CellFailed, NotApplicable, UserError
 from harness.core.executor import EXECUTORS
 from harness.core.learning_rate import SCHEDULES
@@ -45,6 +44,7 @@ from harness.core.method import (
 )
 from harness.core.optimizer import OPTIMIZERS, Optimizer
 from harness.core.presets import PRESETS, Preset, register_preset
+from harness.core.protocol import Protocol
 from harness.core.quantization import QUANTIZATIONS, Quantization, register_quantization
 from harness.core.registry import load_all
 from harness.core.seeds import Streams, equal

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from harness.core.file_names import make_file_name, make_file_names
-from harness.core.record import Profile, Record
+from harness.core.profile import Profile
+from harness.core.record import Record
 from harness.core.registry import load_package
 from reports.charts import build_chart_data
 from reports.document import MAX_ROWS, Findings, LinkedText, RankingView, Report, Section, Table

@@ -18,7 +18,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from harness.core.record import Profile, Tuned
+from harness.core.profile import Profile
+from harness.core.tuned import Tuned
 from reports.compare import estimate_task
 from reports.frames import Grid, format_seeds, get_score
 from reports.plots.curves import compute_mean_curve

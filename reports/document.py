@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from harness.core.record import Tuned
+    from harness.core.tuned import Tuned
     from reports.statistics.analysis import Analysis
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from harness.core.record import Profile, Record
+from harness.core.profile import Profile
+from harness.core.record import Record
 from reports.cells import format_p
 from reports.detail import build_pair_tables, build_translation_tables
 from reports.document import Extra, Findings, Rows

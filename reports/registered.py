@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, TypeVar
 
 from harness.core.errors import UserError
 from harness.core.file_names import make_file_name
-from harness.core.record import Profile, Record, Tuned
+from harness.core.profile import Profile
+from harness.core.record import Record
 from harness.core.registry import Registry
+from harness.core.tuned import Tuned
 from reports.document import Drawing, Rows, Table
 from reports.frames import Grid
 

@@ -9,7 +9,8 @@ from typing import Any
 from harness.core.errors import UserError, build_unknown_error
 from harness.core.file_names import join_inside
 from harness.core.files import describe_os_error, replace_file
-from harness.core.record import Profile, Record
+from harness.core.profile import Profile
+from harness.core.record import Record
 from reports.build import build_report
 from reports.document import Findings, Report
 from reports.figures import COLUMN_SUFFIX, IMAGES, PRINT_IMAGES, extract_svg, render_image

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harness.core.record import Profile, Record
+from harness.core.profile import Profile
+from harness.core.record import Record
 
 
 def find_profile(record: Record, profiles: Sequence[Profile], *, finished: bool = False) -> Profile | None:

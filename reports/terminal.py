@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from harness.core.record import Profile
+from harness.core.profile import Profile
 from harness.core.terminal import print_lines, print_styled, print_table, print_wrapped
 from reports.document import LinkedText, Table
 from reports.first_screen import build_ranking_table

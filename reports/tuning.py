@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from harness.core.record import Record, Trial, Tuned
+from harness.core.record import Record
+from harness.core.tuned import Trial, Tuned
 from reports.document import Findings, Rows
 
 FAILED_SCORE = 0.0

@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any
 from harness.core.errors import UserError
 from harness.core.listener import Listener, PlainListener
 from harness.core.looks import Decide, Look, parse_looks
-from harness.core.record import Profile, Record
-from harness.core.spec import Spec, make_spec
+from harness.core.profile import Profile
+from harness.core.record import Record
+from harness.core.spec import Spec
+from harness.core.spec_reading import make_spec
 from harness.core.store import Store
 from harness.runner.budget import count_failures
 from results.summary import build_summary, describe_run, format_summary, format_summary_html

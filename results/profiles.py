@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.core.errors import UserError
-from harness.core.record import MemoryShares, Profile
+from harness.core.profile import MemoryShares, Profile
 from harness.core.store import Store, truncate_lines
 
 if TYPE_CHECKING:

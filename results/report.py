@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 from harness.core.errors import UserError
 from harness.core.garbage import pause_collection
 from harness.core.looks import Look
-from harness.core.record import Profile, Record, Tuned
+from harness.core.profile import Profile
+from harness.core.record import Record
 from harness.core.registry import load_entry_points, load_package, load_plugin
 from harness.core.spec import DECLARED_FIELDS, Spec
 from harness.core.store import Store, truncate_lines
+from harness.core.tuned import Tuned
 from harness.runner.run import build_no_records_error, load_run
 
 if TYPE_CHECKING:

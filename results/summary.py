@@ -7,7 +7,8 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.core.record import Profile, Record
+from harness.core.profile import Profile
+from harness.core.record import Record
 from harness.core.terminal import align_rows, escape_text
 
 MAX_LINES = 25

@@ -19,7 +19,8 @@ import psutil
 
 from harness.core.listener import SilentListener
 from harness.core.registry import load_all
-from harness.core.spec import Spec, make_spec
+from harness.core.spec import Spec
+from harness.core.spec_reading import make_spec
 from harness.core.store import Store
 from harness.planning.plan import make_plan
 from harness.runner.execute import execute, open_executor

@@ -17,9 +17,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from harness.core.cell import Protocol
 from harness.core.method import METHODS, STRATEGIES, Member, Method
 from harness.core.presets import get_preset
+from harness.core.protocol import Protocol
 from harness.core.registry import load_all
 from harness.core.seeds import Streams, equal
 from harness.data.task_types.base import Split

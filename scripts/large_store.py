@@ -25,7 +25,7 @@ from harness.core.metric import resolve_metric
 from harness.core.provenance import describe_environment
 from harness.core.record import Environment, PackInfo, Parameters, Phases, Predictions, Record, TrainState
 from harness.core.registry import load_all
-from harness.core.spec import make_spec
+from harness.core.spec_reading import make_spec
 from harness.core.store import Store
 from harness.core.stored_files import encode_parquet, to_json
 from harness.core.suite import Task

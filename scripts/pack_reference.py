@@ -28,7 +28,7 @@ import pyarrow.parquet
 
 from harness.core.errors import UserError
 from harness.core.files import replace_folder
-from harness.core.spec import make_spec
+from harness.core.spec_reading import make_spec
 from harness.core.store import Store
 from harness.core.stored_files import parse_record, read_record, to_json
 from harness.runner.tuning.tuning import FILE, FOLDER

@@ -71,7 +71,7 @@ def build_step(asked: Combination, device: str) -> Any:
     import dataclasses
 
     from harness.core.registry import load_all
-    from harness.core.spec import make_spec
+    from harness.core.spec_reading import make_spec
     from harness.planning.plan import make_plan
     from harness.profiling.prediction import Step
 

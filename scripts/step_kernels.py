@@ -64,7 +64,7 @@ def main() -> None:
 
     from harness.bench.subjects import Case, CaseTimer, build_requests
     from harness.core.registry import load_all
-    from harness.core.spec import make_spec
+    from harness.core.spec_reading import make_spec
     from harness.profiling.ceiling import measure_matmul_flops
 
     load_all()

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.core.record import Profile, Record
+from harness.core.profile import Profile
+from harness.core.record import Record
 from reports.document import Extra
 from reports.statistics.analysis import Analysis
 from studies.study import Kind

@@ -15,7 +15,8 @@ from harness.core.files import append_digest, write_atomically
 from harness.core.listener import Listener
 from harness.core.record import Record
 from harness.core.registry import load_all
-from harness.core.spec import DECLARED_FIELDS, RUNS, Spec, make_spec
+from harness.core.spec import DECLARED_FIELDS, RUNS, Spec
+from harness.core.spec_reading import make_spec
 from harness.core.store import Store
 from harness.planning.plan import Plan
 from harness.runner.run import build_no_records_error, load_run as stored_run, run

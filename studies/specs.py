@@ -11,7 +11,8 @@ from typing import Any
 from harness.core.errors import UserError
 from harness.core.file_names import make_file_name
 from harness.core.method import STRATEGIES
-from harness.core.spec import MACHINE_FIELDS, RUNS, Spec, make_spec
+from harness.core.spec import MACHINE_FIELDS, RUNS, Spec
+from harness.core.spec_reading import make_spec
 from studies.study import Study
 
 STUDY_FIELDS = frozenset({"quick", "confirm"})

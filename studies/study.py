@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from harness.core.errors import UserError, build_unknown_error
-from harness.core.spec import check_text
+from harness.core.spec_texts import check_text
 
 DECLARED = Path(__file__).parent / "declared"
 SYNTHETIC_NOTE = (

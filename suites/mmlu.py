@@ -34,7 +34,7 @@ from suites.sources.mmlu_subjects import GROUPS
 if TYPE_CHECKING:
     import numpy as np
 
-    from harness.core.cell import Protocol
+    from harness.core.protocol import Protocol
 
 MAX_TEXT_BYTES = 1 << 20
 """Bytes of a user's forgetting text: each evaluation reads all of it."""

@@ -18,9 +18,9 @@ from sklearn.metrics import balanced_accuracy_score
 import results
 from harness.cli.main import main
 from harness.cli.plugin_templates import BODIES, TESTS
-from harness.core.cell import Protocol
+from harness.core.protocol import Protocol
 from harness.core.registry import load_all, load_package
-from harness.core.spec import make_spec
+from harness.core.spec_reading import make_spec
 from harness.core.store import Store
 from harness.planning.plan import make_plan
 from harness.planning.schedule import compute_learning_rates

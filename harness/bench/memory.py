@@ -11,7 +11,7 @@ from harness.bench.table import Bench, Panel, build_facts
 from harness.core.cell import Cell
 from harness.core.device import choose_device, choose_threads
 from harness.core.errors import UserError
-from harness.core.record import MemoryShares
+from harness.core.profile import MemoryShares
 from harness.core.spec import Spec
 from harness.core.text import format_bytes
 from harness.profiling.worker import WorkerKilled, call_alone

@@ -16,10 +16,11 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from harness.core.cell import Cell, Protocol
+from harness.core.cell import Cell
 from harness.core.errors import UserError
 from harness.core.method import SUITES
 from harness.core.optimizer import get_optimizer
+from harness.core.protocol import Protocol
 from harness.data.inputs import Inputs, read_inputs
 from harness.data.task_types.classification import LabelledRows, extract_predictions
 from harness.models.load import load_model, load_tokenizer

@@ -193,7 +193,7 @@ def _build_spec(
     """The spec of a benchmark on generated rows. Raises UserError."""
     # imported here: these load every plugin, which `bench --help` does not need
     from harness.core.registry import load_all
-    from harness.core.spec import make_spec
+    from harness.core.spec_reading import make_spec
 
     load_all()
     flags = {"methods": methods, "batch_size": batch, "max_length": length, "dtype": dtype, "device": device}
@@ -268,7 +268,7 @@ def grid(
     """
     from harness.bench.trainer_baseline import BASELINE_VARIANTS
     from harness.core.registry import load_all
-    from harness.core.spec import make_spec
+    from harness.core.spec_reading import make_spec
 
     invalid = [word for word in _split_words(baseline) if word not in BASELINE_VARIANTS]
     if invalid or not _split_words(baseline):

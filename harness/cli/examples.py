@@ -12,7 +12,7 @@ import typer
 from harness.cli.flags import Json, add_flags, collect_flags
 from harness.cli.stored import ROW_FIELDS, Folder, WithText, print_skipped
 from harness.core.errors import UserError
-from harness.core.spec import make_spec
+from harness.core.spec_reading import make_spec
 from harness.core.store import Store
 from harness.core.terminal import align_rows, print_lines
 

@@ -18,7 +18,8 @@ from pydantic.fields import FieldInfo
 
 from harness.core.method import SUITES
 from harness.core.registry import load_package
-from harness.core.spec import LISTS, Spec
+from harness.core.spec import Spec
+from harness.core.spec_types import LISTS
 from harness.core.suite_options import SuiteOption
 
 

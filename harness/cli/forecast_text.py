@@ -9,8 +9,8 @@ import json
 from collections import Counter
 from typing import Any
 
+from harness.core.profile import MemoryShares
 from harness.core.progress import format_duration
-from harness.core.record import MemoryShares
 from harness.core.terminal import align_rows, print_table, print_wrapped
 from harness.core.text import count_noun, format_bytes
 

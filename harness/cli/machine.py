@@ -42,7 +42,8 @@ def schema(what: Annotated[str, typer.Argument(help="record, profile or spec")] 
     Example: python -m harness schema record
     """
     from harness.core.errors import build_unknown_error
-    from harness.core.record import Profile, Record
+    from harness.core.profile import Profile
+    from harness.core.record import Record
 
     kinds: dict[str, Any] = {"record": Record, "profile": Profile, "spec": Spec}
     if what not in kinds:

@@ -29,7 +29,7 @@ from harness.cli.stored import compare, merge, report, show, watch
 from harness.cli.studies import studies, study
 from harness.core.errors import UserError, shorten
 from harness.core.interrupt import SignalHandler, catch_signals
-from harness.core.spec import check_text
+from harness.core.spec_texts import check_text
 from harness.core.terminal import print_lines
 from harness.core.version import DISTRIBUTION, read_version
 

@@ -9,7 +9,8 @@ import typer
 
 from harness.cli.flags import Json, SpecFile, add_flags, collect_flags
 from harness.cli.running import make_listener, show_phases
-from harness.core.spec import Spec, make_spec
+from harness.core.spec import Spec
+from harness.core.spec_reading import make_spec
 from harness.core.terminal import print_lines
 
 Memory = Annotated[

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harness.core.record import Profile
+from harness.core.profile import Profile
 from harness.core.terminal import print_lines, print_table, print_wrapped
 from harness.core.text import format_bytes
 

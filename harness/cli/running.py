@@ -13,7 +13,8 @@ import typer
 
 from harness.cli.flags import Json, SpecFile, add_flags, collect_flags
 from harness.cli.progress import PhaseDisplay, ProgressListener, format_clock
-from harness.core.spec import Spec, make_spec
+from harness.core.spec import Spec
+from harness.core.spec_reading import make_spec
 from harness.core.terminal import print_lines
 from harness.core.text import count_noun
 

@@ -15,7 +15,8 @@ from harness.cli.importing import compare_imported, is_import, report_import, sh
 from harness.core.errors import UserError
 from harness.core.garbage import pause_collection
 from harness.core.record import Record
-from harness.core.spec import DECLARED_FIELDS, REPORT_FIELDS, make_spec
+from harness.core.spec import DECLARED_FIELDS, REPORT_FIELDS
+from harness.core.spec_reading import make_spec
 from harness.core.store import Store, truncate_lines
 from harness.core.terminal import print_lines, print_wrapped
 

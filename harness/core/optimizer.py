@@ -19,7 +19,7 @@ from harness.core.registry import Registry
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from harness.core.cell import Protocol
+    from harness.core.protocol import Protocol
 
 HYPERPARAMETERS = ("beta1", "beta2", "epsilon", "momentum", "weight_decay")
 """Fields of the protocol that some optimizers read and others do not."""

@@ -20,8 +20,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from harness.core.files import replace_file
-from harness.core.record import Record, SharedParts
+from harness.core.record import Record
 from harness.core.record_segment import FileStamp, Stamp, decode_segment, encode_segment
+from harness.core.shared_parts import SharedParts
 
 SUFFIX = ".segment"
 MIN_RECORDS = 1000

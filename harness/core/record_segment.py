@@ -26,7 +26,8 @@ from pydantic import BaseModel, TypeAdapter
 from harness.core.cell import Cell
 from harness.core.errors import UserError
 from harness.core.quantization import check_stored_quantization
-from harness.core.record import Record, SharedParts
+from harness.core.record import Record
+from harness.core.shared_parts import SharedParts
 
 FileStamp = tuple[int, int, int, int]
 """Size in bytes, times of the last modification and of the last change in nanoseconds, inode."""

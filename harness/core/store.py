@@ -24,9 +24,11 @@ from harness.core.errors import UserError
 from harness.core.files import check_writable, describe_os_error, escape_path, list_files, write_atomically
 from harness.core.garbage import pause_collection
 from harness.core.leftovers import remove_run_leftovers
-from harness.core.record import Predictions, Profile, Record, Run
+from harness.core.profile import Profile
+from harness.core.record import Predictions, Record
 from harness.core.record_index import RecordIndex, scan
 from harness.core.record_segment import Stamp
+from harness.core.run_info import Run
 from harness.core.stored_files import (
     UnmatchedPredictions,
     check_no_import,
@@ -40,7 +42,6 @@ from harness.core.stored_files import (
 
 if TYPE_CHECKING:
     import pandas as pd
-
 
 SET_ASIDE, INDEX = "set-aside", "index"
 SETTLE_SECONDS, POLL_SECONDS = 2.0, 0.05

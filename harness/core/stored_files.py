@@ -12,7 +12,9 @@ from pydantic import BaseModel, ValidationError
 
 from harness.core.errors import UserError, quote, shorten
 from harness.core.files import append_digest, describe_os_error, escape_path, list_files, read_bytes, verify_digest
-from harness.core.record import SCHEMA_VERSION, Profile, Record, Stored
+from harness.core.profile import Profile
+from harness.core.record import SCHEMA_VERSION, Record
+from harness.core.strict import Stored
 
 if TYPE_CHECKING:
     import pandas as pd

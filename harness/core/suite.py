@@ -19,9 +19,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
-from harness.core.cell import Protocol
 from harness.core.errors import UserError, build_unknown_error
 from harness.core.metric import HELD_OUT, resolve_metric
+from harness.core.protocol import Protocol
 from harness.core.suite_options import SuiteOption, parse_options
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
-from harness.core.cell import Protocol
 from harness.core.errors import UserError, build_unknown_error, shorten
+from harness.core.protocol import Protocol
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,8 +15,8 @@ from harness.data.tokens import select_rows
 from harness.models.padding import EMBEDDINGS
 
 if TYPE_CHECKING:
-    from harness.core.cell import Protocol
     from harness.core.method import Example, Task, TaskData
+    from harness.core.protocol import Protocol
     from harness.data.task_types.base import Split
 
 

@@ -22,8 +22,8 @@ from harness.core.leftovers import OLD, remove_leftovers
 from harness.data.task_types.base import Split
 
 if TYPE_CHECKING:
-    from harness.core.cell import Protocol
     from harness.core.method import Example, Task
+    from harness.core.protocol import Protocol
 
 FORMAT = 1
 SPLITS = "harness.data.task_types."

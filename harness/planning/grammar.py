@@ -20,9 +20,10 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
-from harness.core.cell import SHORT_NAMES, Cell, Protocol
+from harness.core.cell import SHORT_NAMES, Cell
 from harness.core.errors import UserError, build_unknown_error, shorten
 from harness.core.method import METHODS, STRATEGIES, Method
+from harness.core.protocol import Protocol
 from harness.core.quantization import QUANTIZATIONS
 
 OVERRIDE_TYPES: dict[str, Any] = {

@@ -8,8 +8,9 @@ import json
 import math
 from collections.abc import Callable, Collection, Sequence
 
-from harness.core.cell import SHARED_GROUPS, Cell
+from harness.core.cell import Cell
 from harness.core.method import Method
+from harness.core.protocol import SHARED_GROUPS
 from harness.planning.planned_cell import PlannedCell
 
 MAX_PACK_SIZE = {"cpu": 16, "cuda": 32}

@@ -10,7 +10,7 @@ import itertools
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Literal
 
-from harness.core.cell import Cell, Protocol
+from harness.core.cell import Cell
 from harness.core.errors import Absent, NotApplicable, UserError, build_unknown_error
 from harness.core.executor import EXECUTORS
 from harness.core.label_order import describe_label_order
@@ -18,6 +18,7 @@ from harness.core.learning_rate import SCHEDULES
 from harness.core.method import METHODS, METRICS, STRATEGIES, SUITES, Method, SourceRequest, Suite, TaskData
 from harness.core.optimizer import OPTIMIZERS, check_hyperparameters
 from harness.core.presets import Preset, get_preset
+from harness.core.protocol import Protocol
 from harness.core.quantization import QUANTIZATIONS, build_quantization_part
 from harness.core.registry import Registry
 from harness.core.spec import Spec

@@ -8,12 +8,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from harness.core.cell import Protocol
 from harness.core.errors import UserError, shorten
 from harness.core.learning_rate import SCHEDULES
 from harness.core.method import Method, Suite
 from harness.core.optimizer import HYPERPARAMETERS, OPTIMIZERS, check_hyperparameters
 from harness.core.presets import Preset
+from harness.core.protocol import Protocol
 from harness.core.spec import Spec
 
 PAPER_PROTOCOL = {"lr": 2e-5, "epochs": 3.0, "max_steps": None, "lr_source": "arXiv 2403.08822"}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-from harness.core.cell import Protocol
 from harness.core.learning_rate import SCHEDULES
+from harness.core.protocol import Protocol
 
 STEPS_VERSION = 2
 """Part of the cell key if the number of epochs is fractional; raised when `count_steps` changes for such numbers."""

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import ByteSize, Field, TypeAdapter, ValidationError
 
-from harness.core.cell import STEP_GROUPS, Cell
+from harness.core.cell import Cell
 from harness.core.errors import UserError, shorten
 from harness.core.failure import summarize_error
 from harness.core.method import Method
+from harness.core.protocol import STEP_GROUPS
 from harness.planning.fact_cache import fact_key, read_fact, write_fact
 from harness.planning.packs import MAX_PACK_SIZE
 from harness.profiling.prediction import Prediction, Step

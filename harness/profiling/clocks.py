@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from harness.core.gpu import Gpu
-from harness.core.record import Profile
+from harness.core.profile import Profile
 from harness.training.trainer import Trainer
 
 WARMUP_STEPS, TIMED_STEPS = 5, 20

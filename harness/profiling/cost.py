@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from harness.core.profile import Profile
 from harness.core.provenance import read_cpu_name
-from harness.core.record import Profile
 from harness.core.spec import RUNS
 from harness.core.stored_files import read_documents
 

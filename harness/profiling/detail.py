@@ -18,7 +18,7 @@ import torch
 
 from harness.core.gpu import Gpu
 from harness.core.method import Example
-from harness.core.record import PhaseMemory, Profile
+from harness.core.profile import PhaseMemory, Profile
 from harness.data.sampler import ReplicaSampler
 from harness.data.task_types import load_task_type
 from harness.models.backbone import measure_storage

@@ -16,7 +16,7 @@ from typing import Any
 from harness.core.errors import UserError, shorten
 from harness.core.failure import summarize_error
 from harness.core.quantization import QUANTIZATIONS
-from harness.core.spec import make_spec
+from harness.core.spec_reading import make_spec
 from harness.models.shapes import SHAPE, get_shape
 from harness.planning.plan import make_plan
 from harness.planning.planned_cell import PlannedCell

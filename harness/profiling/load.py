@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import psutil
 
-from harness.core.record import MachineLoad
+from harness.core.profile import MachineLoad
 
 BUSY_FIELDS = ("user", "nice", "system", "irq", "softirq", "steal")
 """Times of a processor that is at work, for this machine or (steal) for another on the same host."""

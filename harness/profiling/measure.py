@@ -11,8 +11,8 @@ import torch
 from harness.core.device import choose_threads
 from harness.core.failure import is_out_of_memory
 from harness.core.gpu import Gpu
+from harness.core.profile import Profile
 from harness.core.provenance import describe_environment, get_utc_time
-from harness.core.record import Profile
 from harness.models.backbone import measure_storage
 from harness.profiling.clocks import (
     TIMED_STEPS,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from harness.core.cell import Cell
 from harness.core.method import Method, Task
-from harness.core.record import MemoryShares
+from harness.core.profile import MemoryShares
 
 if TYPE_CHECKING:
     from harness.models.source import ModelSource

@@ -9,11 +9,11 @@ import platform
 from pathlib import Path
 
 from harness.core.cache_folder import cache_folder
-from harness.core.cell import STEP_GROUPS
 from harness.core.files import append_digest, read_bytes, replace_file, verify_digest
 from harness.core.leftovers import OLD, remove_leftovers
+from harness.core.profile import MemoryShares
+from harness.core.protocol import STEP_GROUPS
 from harness.core.provenance import cuda_is_available, get_gpu_name, get_version
-from harness.core.record import MemoryShares
 from harness.planning.fact_cache import describe_method, source_digest
 from harness.profiling.prediction import Prediction, Step
 

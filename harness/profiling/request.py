@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from harness.core.cell import Cell, Protocol
+from harness.core.cell import Cell
 from harness.core.method import Example, Method, Task
+from harness.core.protocol import Protocol
 from harness.data.task_types import load_task_type
 from harness.data.task_types.base import Losses, Split
 from harness.training.pack_setup import attach_methods, load_backbone

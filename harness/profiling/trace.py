@@ -12,8 +12,8 @@ from collections.abc import Iterator
 
 from torch import Tensor, nn
 
+from harness.core.profile import MemoryShares
 from harness.core.quantization import get_quantization_of
-from harness.core.record import MemoryShares
 from harness.profiling.live_storages import CUDA_BLOCK, LiveStorages, StorageLife, sum_storage_bytes
 from harness.profiling.prediction import Prediction
 from harness.replicas.groups import Attached

@@ -11,7 +11,7 @@ from harness.core.errors import UserError
 from harness.core.optimizer import Optimizer
 
 if TYPE_CHECKING:
-    from harness.core.cell import Protocol
+    from harness.core.protocol import Protocol
 
 MIN_QUANTIZED = 4096
 """Tensors with fewer entries have their state in 32 bits, as in bitsandbytes (min_8bit_size)."""

@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from harness.core.cell import Protocol
 from harness.core.optimizer import HYPERPARAMETERS, get_optimizer
+from harness.core.protocol import Protocol
 from harness.replicas.groups import Leaf, ParameterGroup, Projector
 
 CHUNK, CACHED = 1 << 22, 1 << 18

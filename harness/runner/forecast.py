@@ -12,8 +12,8 @@ from harness.core.device import choose_worker_devices, parse_gpus
 from harness.core.errors import UserError
 from harness.core.looks import Looks, parse_looks
 from harness.core.process import count_cpus
+from harness.core.profile import MemoryShares
 from harness.core.provenance import cuda_is_available, get_gpu_name
-from harness.core.record import MemoryShares
 from harness.core.spec import Spec
 from harness.planning.packs import Pack, group_cells
 from harness.planning.plan import Plan, make_plan

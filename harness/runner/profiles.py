@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from harness.core.cell import Cell
 from harness.core.gpu import get_gpu_pid
 from harness.core.process import count_cpus
+from harness.core.profile import Profile
 from harness.core.provenance import get_gpu_name, get_version, read_cpu_name
-from harness.core.record import Profile
 from harness.core.registry import get_plugin_digests
 from harness.profiling.worker import WorkerKilled, call_alone
 

@@ -14,8 +14,9 @@ from harness.core.files import escape_path
 from harness.core.listener import Listener
 from harness.core.looks import Decide, Look, parse_looks
 from harness.core.primary import check_primary
+from harness.core.profile import Profile
 from harness.core.provenance import cuda_is_available
-from harness.core.record import Profile, Record
+from harness.core.record import Record
 from harness.core.registry import get_plugin_contents, load_all
 from harness.core.spec import Spec
 from harness.core.store import Store, truncate_lines

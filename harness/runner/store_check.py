@@ -17,9 +17,11 @@ from pathlib import Path
 from harness.core.errors import UserError
 from harness.core.files import describe_os_error, escape_path, list_files
 from harness.core.leftovers import list_run_leftovers
-from harness.core.record import Profile, Record, Run
+from harness.core.profile import Profile
+from harness.core.record import Record
 from harness.core.record_index import RecordIndex, scan
 from harness.core.record_segment import Stamp
+from harness.core.run_info import Run
 from harness.core.store import INDEX, Store
 from harness.core.stored_files import (
     check_no_import,

@@ -19,7 +19,9 @@ from pathlib import Path
 
 from harness.core.errors import UserError
 from harness.core.files import describe_os_error, escape_path, list_files, read_bytes, replace_folder, write_atomically
-from harness.core.record import Profile, Record, Run
+from harness.core.profile import Profile
+from harness.core.record import Record
+from harness.core.run_info import Run
 from harness.core.store import Store, truncate_lines
 from harness.core.stored_files import check_no_import, find_changed_predictions, read_documents, to_json
 from harness.core.text import count_having

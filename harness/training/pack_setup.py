@@ -16,10 +16,11 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from harness.core.cell import Cell, Protocol
+from harness.core.cell import Cell
 from harness.core.errors import CellFailed, UserError
 from harness.core.method import Calibration, Initial, Member, Method, Task
 from harness.core.optimizer import get_optimizer
+from harness.core.protocol import Protocol
 from harness.core.record import Parameters, TrainState
 from harness.core.seeds import Streams
 from harness.data.task_types.base import Losses, Split

@@ -22,8 +22,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
-from harness.core.cell import Protocol
 from harness.core.failure import is_out_of_memory
+from harness.core.protocol import Protocol
 from harness.core.seeds import Streams
 from harness.data.sampler import ReplicaSampler
 from harness.data.task_types.base import Losses, Shape, Split

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.core.record import Profile
+from harness.core.profile import Profile
 from reports.document import Drawing
 from reports.plots.panels import create_panels, draw_estimates, draw_stripes
 from reports.plots.style import add_legend, join_names

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from harness.core.record import Profile
+from harness.core.profile import Profile
 from reports.compare import Coverage, estimate_average, find_coverage
 from reports.document import Drawing
 from reports.frames import Grid

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.core.looks import LookedComparison
-from harness.core.record import Profile, Record
+from harness.core.profile import Profile
+from harness.core.record import Record
 from reports.compare import Coverage, find_coverage
 from reports.document import Rows
 from reports.frames import Grid, build_grids

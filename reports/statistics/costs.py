@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from harness.core.record import Profile, Record
+from harness.core.profile import Profile
+from harness.core.record import Record
 from reports.frames import Grid
 from reports.solo import find_profile
 

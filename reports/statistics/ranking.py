@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from harness.core.record import Profile
+from harness.core.profile import Profile
 from reports.compare import Coverage, estimate_average, estimate_task, find_coverage
 from reports.frames import Grid
 from reports.statistics.answers import build_answer, describe_truncations, list_caveats

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from harness.core.record import Profile, Record, TrainState
+from harness.core.profile import Profile
+from harness.core.record import Record, TrainState
 from reports.solo import find_profile
 from reports.statistics.costs import SpeedRatio, compare_speeds, count_trainable
 

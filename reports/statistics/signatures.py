@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from harness.core.record import Profile
+from harness.core.profile import Profile
 from harness.core.text import format_bytes
 from reports.frames import Grid
 from reports.solo import find_profile

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harness.core.record import Profile
+from harness.core.profile import Profile
 from harness.core.text import format_bytes
 from reports.document import LinkedText, Table
 from reports.frames import Grid

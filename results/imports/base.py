@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from harness.core.record import SCHEMA_VERSION, Predictions, Status, Stored
+from harness.core.record import SCHEMA_VERSION, Predictions, Status
 from harness.core.registry import Registry
-from harness.core.strict import Strict
+from harness.core.strict import Stored, Strict
 from reports.document import Rows, Section
 
 if TYPE_CHECKING:

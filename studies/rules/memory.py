@@ -12,7 +12,7 @@ import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from harness.core.record import Profile
+from harness.core.profile import Profile
 from harness.core.text import format_bytes
 from reports.statistics.savings import STATE_PARTS, sum_state_bytes
 from studies.answer import Answer, Part, StudyRuns

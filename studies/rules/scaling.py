@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from harness.core.record import Profile
+from harness.core.profile import Profile
 from harness.core.text import format_bytes
 from studies import counting
 from studies.answer import Answer, Part, StudyRuns, merge_verdicts

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from harness.core.cell import LIMITS
+from harness.core.protocol import LIMITS
 from studies.surface.runs import GROUP, Place
 
 if TYPE_CHECKING:

@@ -28,7 +28,7 @@ from suites.sources.mmlu_subjects import GROUPS, SUBJECTS
 if TYPE_CHECKING:
     from torch import nn
 
-    from harness.core.cell import Protocol
+    from harness.core.protocol import Protocol
 
 # lm-eval's default; MMLU takes the first solved questions, so nothing is drawn.
 FEWSHOT_SEED = 1234

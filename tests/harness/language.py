@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from harness.core.cell import Protocol
 from harness.core.method import Example, Member, Method
+from harness.core.protocol import Protocol
 from harness.core.seeds import Streams, equal
 from harness.data.task_types.text_rows import CausalRows, EncoderDecoderRows, TextRows
 from harness.data.task_types.translation import compute_token_losses

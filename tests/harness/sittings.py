@@ -13,7 +13,8 @@ import pandas as pd
 
 from harness.core.listener import PlainListener
 from harness.core.record import Record
-from harness.core.spec import Spec, make_spec
+from harness.core.spec import Spec
+from harness.core.spec_reading import make_spec
 from harness.core.store import Store, select_missing_cells
 from harness.planning.plan import Plan, make_plan
 from harness.planning.planned_cell import PlannedCell

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from harness.core.cell import Protocol
 from harness.core.method import Member, Method
+from harness.core.protocol import Protocol
 from harness.core.seeds import Streams, equal
 from harness.data.task_types.base import Split
 from harness.data.task_types.classification import LabelledRows, compute_replica_losses

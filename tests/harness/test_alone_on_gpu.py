@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from harness.core.listener import PlainListener
-from harness.core.spec import make_spec
+from harness.core.spec_reading import make_spec
 from harness.runner.profiles import profile_methods
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU")]

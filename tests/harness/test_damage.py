@@ -18,9 +18,10 @@ from safetensors.torch import save_file
 
 from harness.core.errors import UserError
 from harness.core.files import append_digest, hash_file, verify_digest, write_atomically
-from harness.core.record import AdapterInfo, Phases, Record, Trial, Tuned, TunedMethods
+from harness.core.record import AdapterInfo, Phases, Record
 from harness.core.store import Store
 from harness.core.stored_files import to_json
+from harness.core.tuned import Trial, Tuned, TunedMethods
 from harness.data.token_cache import get_split_path, read_split, write_split
 from harness.models.adapter_files import DIGESTS, add_digests, check_unchanged, find_changed_files, is_saved
 from harness.models.adapter_source import resolve_init_from

@@ -13,12 +13,13 @@ from typing import Any
 import pytest
 
 from harness.cli.main import main
-from harness.core.cell import Protocol
 from harness.core.errors import UserError
 from harness.core.method import METHODS, STRATEGIES
+from harness.core.protocol import Protocol
 from harness.core.registry import Registry, load_all
 from harness.core.seeds import STREAMS, equal
-from harness.core.spec import Spec, make_spec
+from harness.core.spec import Spec
+from harness.core.spec_reading import make_spec
 from harness.planning.grammar import (
     OVERRIDE_TYPES,
     SHORT_NAMES,

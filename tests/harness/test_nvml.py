@@ -12,7 +12,7 @@ import torch
 
 from harness.core.gpu import Gpu, get_gpu_pid
 from harness.core.listener import PlainListener
-from harness.core.spec import make_spec
+from harness.core.spec_reading import make_spec
 from harness.core.store import Store
 from harness.planning.plan import make_plan
 from harness.profiling import measure, request

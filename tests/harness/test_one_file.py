@@ -1,4 +1,4 @@
-"""One file per addition: a preset, an executor and a quantization type as plugins, a protocol field in core/cell.py.
+"""One file per addition: a preset, an executor and a quantization type as plugins, a protocol field in core/protocol.py.
 
 Strategies, methods, suites and tables: tests/test_extending.py. Schedules: tests/harness/planning/test_schedule.py.
 """
@@ -18,7 +18,8 @@ import torch
 
 from harness.cli.main import main
 from harness.core.presets import get_preset
-from harness.core.spec import MACHINE_FIELDS, make_spec
+from harness.core.spec import MACHINE_FIELDS
+from harness.core.spec_reading import make_spec
 from harness.core.store import Store
 from harness.models.load import load_model
 from harness.models.source import resolve
@@ -201,7 +202,7 @@ def test_a_protocol_field_is_one_edited_file(group: str, packs: list[int], tmp_p
     for package in ("harness", "methods", "suites", "reports", "results", "studies"):
         ignored = shutil.ignore_patterns("__pycache__", "reference", "runs")
         shutil.copytree(ROOT / package, tmp_path / package, ignore=ignored)
-    source = tmp_path / "harness" / "core" / "cell.py"
+    source = tmp_path / "harness" / "core" / "protocol.py"
     text = source.read_text()
     assert text.count(BEFORE) == 1
     source.write_text(text.replace(BEFORE, FIELD.format(group=group) + BEFORE))

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from harness.core.record import MemoryShares
-from harness.core.spec import make_spec
+from harness.core.profile import MemoryShares
+from harness.core.spec_reading import make_spec
 from harness.planning import preflight
 from harness.profiling import capacity
 from harness.profiling.prediction import Prediction

@@ -20,7 +20,7 @@ from harness.core.optimizer import OPTIMIZERS
 from harness.core.presets import PRESETS
 from harness.core.quantization import QUANTIZATIONS
 from harness.core.registry import load_all
-from harness.core.spec import make_spec
+from harness.core.spec_reading import make_spec
 from harness.planning.plan import make_plan
 
 SMALL = ["--tasks", "rte", "--seeds", "1", "--max-steps", "2", "--eval-rows", "20", "--no-profile"]

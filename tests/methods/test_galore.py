@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from harness.core.cell import Protocol
 from harness.core.errors import UserError
 from harness.core.method import METHODS
+from harness.core.protocol import Protocol
 from harness.models.backbone import BackboneStorage
 from harness.planning.schedule import compute_learning_rates
 from harness.replicas.groups import ParameterGroup

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from harness.core.cell import Protocol
 from harness.core.method import METHODS, STRATEGIES, Method
 from harness.core.presets import get_preset
+from harness.core.protocol import Protocol
 from harness.models.load import load_model
 from harness.models.source import resolve
 from harness.replicas.groups import Attached

@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import nn
 
-from harness.core.cell import Protocol
 from harness.core.method import METHODS, Method
+from harness.core.protocol import Protocol
 from harness.replicas.groups import Attached
 from harness.training.trainer import Trainer
 from tests.harness.small_training import protocol, rows, trainer

@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from harness.core.cell import Cell, ModelRef, Protocol
+from harness.core.cell import Cell, ModelRef
 from harness.core.method import METHODS, Method
-from harness.core.record import AverageInfo, Environment, Parameters, Profile, Record, TrainState
+from harness.core.profile import Profile
+from harness.core.protocol import Protocol
+from harness.core.record import AverageInfo, Environment, Parameters, Record, TrainState
 from harness.core.seeds import equal
 from harness.core.store import Store
 

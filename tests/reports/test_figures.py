@@ -15,7 +15,8 @@ from matplotlib.axes import Axes
 from matplotlib.text import Annotation, Text
 from PIL import Image
 
-from harness.core.record import Record, Trial, Tuned
+from harness.core.record import Record
+from harness.core.tuned import Trial, Tuned
 from reports.compare import estimate_task
 from reports.document import Drawing
 from reports.figures import draw_figures, render_image

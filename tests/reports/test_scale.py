@@ -24,7 +24,8 @@ from PIL import Image
 import harness.core.files
 import results.report
 from harness.core.cell import Cell
-from harness.core.record import Predictions, Record, SharedParts
+from harness.core.record import Predictions, Record
+from harness.core.shared_parts import SharedParts
 from harness.core.store import Store
 from reports import compare
 from reports.build import build_report, build_run_table

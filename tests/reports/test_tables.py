@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from harness.core.record import MachineLoad, Record, Truncation
+from harness.core.profile import MachineLoad
+from harness.core.record import Record, Truncation
 from reports.cells import format_estimate
 from reports.document import LinkedText
 from reports.flat import build_cell_rows, build_score_rows, to_csv

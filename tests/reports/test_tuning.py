@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from harness.core.record import Trial, Tuned
+from harness.core.tuned import Trial, Tuned
 from reports.document import Findings
 from reports.render import write_report
 from reports.tuning import add_tuning, build_chosen_table, compute_budget_curve, compute_expected_best, list_budgets

@@ -9,7 +9,7 @@ import pytest
 
 import results
 from harness.core.errors import UserError
-from harness.core.record import MemoryShares
+from harness.core.profile import MemoryShares
 from harness.core.store import Store
 from tests.reports.records import profile
 

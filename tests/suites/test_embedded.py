@@ -13,7 +13,7 @@ import pytest
 import suites.embedded
 from harness.core.listener import SilentListener
 from harness.core.method import SUITES, SourceRequest
-from harness.core.spec import make_spec
+from harness.core.spec_reading import make_spec
 from results.job import run_spec as run
 
 FOLDER = Path(suites.embedded.__file__).parent

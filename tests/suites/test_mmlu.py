@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from harness.cli.main import main
-from harness.core.cell import Protocol
 from harness.core.errors import UserError
 from harness.core.method import SourceRequest, TaskData
+from harness.core.protocol import Protocol
 from harness.core.store import Store
 from suites.mmlu import Mmlu
 from suites.sources.mmlu_subjects import GROUPS, SUBJECTS

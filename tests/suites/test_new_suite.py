@@ -12,7 +12,7 @@ import pytest
 
 from harness.cli.main import main
 from harness.core.registry import load_all
-from harness.core.spec import make_spec
+from harness.core.spec_reading import make_spec
 from harness.core.store import Store
 from harness.planning.plan import make_plan
 from reports.statistics.evidence import sum_influences

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from harness.cli.main import main
-from harness.core.cell import Protocol
 from harness.core.errors import UserError
 from harness.core.method import SUITES
-from harness.core.spec import Spec, make_spec
+from harness.core.protocol import Protocol
+from harness.core.spec import Spec
+from harness.core.spec_reading import make_spec
 from harness.planning.plan import make_plan
 from suites.mmlu import Mmlu
 from suites.xnli import Xnli

@@ -14,7 +14,7 @@ import pytest
 from harness.cli.main import main
 from harness.core.errors import UserError
 from harness.core.method import SourceRequest, Suite, TaskData
-from harness.core.spec import make_spec
+from harness.core.spec_reading import make_spec
 from harness.core.store import Store
 from harness.planning.plan import make_plan
 from suites.table import TableSuite

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from harness.core.cell import Protocol
 from harness.core.method import Example, Task
+from harness.core.protocol import Protocol
 
 Losses = Callable[[Tensor, Tensor, int], Tensor]
 """(logits of K replicas, their targets, K) -> mean loss per replica [K]."""

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from harness.core.cell import Protocol
 from harness.core.method import Example, Task
+from harness.core.protocol import Protocol
 from harness.data.task_types.base import Losses, ReplicaPredictions, Shape, Split, TaskType
 from harness.data.tokens import compute_padded_length, iterate_length_batches, pad_rows
 from harness.models.attention import use_attention_kernels

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from harness.core.cell import Protocol
+from harness.core.protocol import Protocol
 from harness.data.task_types.text_rows import TextRows
 from harness.data.tokens import iterate_length_batches
 from harness.models.load import suppress_warnings

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from harness.core.cell import Protocol, Template
 from harness.core.method import Example, Task
+from harness.core.protocol import Protocol, Template
 from harness.data.task_types.answered_rows import AnsweredRows, TokenizedExample, build_packed_rows, build_separate_rows
 from harness.data.task_types.base import Losses, ReplicaPredictions, Split, TaskType
 from harness.data.task_types.text_rows import IGNORED

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from harness.core.cell import Protocol
 from harness.core.errors import UserError
 from harness.core.method import Example, Task
+from harness.core.protocol import Protocol
 from harness.data.task_types.base import Losses, ReplicaPredictions, TaskType
 from harness.data.task_types.generation import generate_texts, has_finite_logits
 from harness.data.task_types.text_rows import IGNORED, CausalRows, EncoderDecoderRows, TextRows

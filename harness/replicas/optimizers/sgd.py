@@ -10,7 +10,7 @@ from harness.core.optimizer import OPTIMIZERS, Optimizer
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from harness.core.cell import Protocol
+    from harness.core.protocol import Protocol
 
 
 @OPTIMIZERS.register("sgd")

@@ -6,7 +6,8 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 
-from harness.core.record import Record, Trial, Tuned
+from harness.core.record import Record
+from harness.core.tuned import Trial, Tuned
 from harness.planning.plan import Plan
 from harness.planning.planned_cell import PlannedCell
 from harness.runner.tuning.search import Values, find_best_trial, find_edges

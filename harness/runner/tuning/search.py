@@ -11,7 +11,7 @@ from harness.core.errors import UserError
 from harness.core.method import Method, Range
 
 if TYPE_CHECKING:
-    from harness.core.record import Edge, Trial
+    from harness.core.tuned import Edge, Trial
 
 FACTOR = 30.0
 """The search range of a learning rate reaches from default / FACTOR to default * FACTOR if the method names none."""

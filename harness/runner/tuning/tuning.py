@@ -14,10 +14,11 @@ from harness.core.device import check_optimizers
 from harness.core.errors import UserError, build_unknown_error
 from harness.core.files import escape_path, read_bytes, write_atomically
 from harness.core.listener import Listener
-from harness.core.record import Record, Tuned, TunedMethods
+from harness.core.record import Record
 from harness.core.spec import Spec
 from harness.core.store import Store, select_missing_cells
 from harness.core.stored_files import read_document, to_json
+from harness.core.tuned import Tuned, TunedMethods
 from harness.planning.plan import Plan
 from harness.planning.planned_cell import first_of_each_task
 from harness.runner.budget import Budget, BudgetReached

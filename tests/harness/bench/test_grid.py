@@ -19,7 +19,7 @@ from harness.bench.grid import compare_scores, run_harness
 from harness.cli.main import main
 from harness.core.cell import Cell
 from harness.core.errors import UserError
-from harness.core.spec import make_spec
+from harness.core.spec_reading import make_spec
 from harness.planning.plan import make_plan
 from harness.training import pack_training as packrun
 from tests.reports.records import cell, record

@@ -18,7 +18,7 @@ from harness.bench.memory import (
 )
 from harness.bench.memory_process import MemoryJob, MemoryMeasurement, measure_jobs
 from harness.cli.main import main
-from harness.core.spec import make_spec
+from harness.core.spec_reading import make_spec
 
 SPEC = make_spec({"methods": "lora", "batch_size": 2, "max_length": 8, "threads": 1})
 RANK, FLOAT = 16, 4

@@ -16,7 +16,7 @@ from harness.bench.startup import (
     compute_one_time_cost,
     measure,
 )
-from harness.core.spec import make_spec
+from harness.core.spec_reading import make_spec
 
 
 def test_paid_once_is_imports_and_what_the_first_step_took_longer() -> None:

@@ -16,7 +16,7 @@ from harness.bench.step import knee
 from harness.bench.subjects import Case, CaseTimer, build_cases, build_requests
 from harness.bench.trainer_step import Rounds, add_adapter, load_baseline, time_baseline
 from harness.cli.main import main
-from harness.core.spec import make_spec
+from harness.core.spec_reading import make_spec
 from harness.profiling.clocks import disable_gc
 from harness.profiling.request import ProfileRequest
 

@@ -8,7 +8,8 @@ import pytest
 
 from harness.cli.main import main
 from harness.cli.panels import ADVANCED, PANELS, choose_panel
-from harness.core.spec import Spec, list_option_names
+from harness.core.spec import Spec
+from harness.core.spec_reading import list_option_names
 
 
 @pytest.mark.parametrize("verb", ["run", "plan", "profile", "report", "study"])

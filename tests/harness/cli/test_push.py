@@ -17,7 +17,7 @@ import torch
 import results
 from harness.cli.main import main
 from harness.core.record import Record
-from harness.core.spec import make_spec
+from harness.core.spec_reading import make_spec
 from harness.core.store import Store
 from harness.data.inputs import read_inputs
 from harness.models.adapter_files import is_saved

@@ -6,7 +6,7 @@ from typing import get_args
 
 import pytest
 
-from harness.core.cell import SHARED_GROUPS, STEP_GROUPS, Group, Protocol
+from harness.core.protocol import SHARED_GROUPS, STEP_GROUPS, Group, Protocol
 from harness.data.token_cache import compute_split_key
 from harness.planning.packs import describe_shared
 from tests.reports.records import cell, restore_method

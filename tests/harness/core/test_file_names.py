@@ -10,7 +10,7 @@ import pytest
 from harness.cli.main import main
 from harness.core.errors import UserError
 from harness.core.file_names import join_inside, make_file_name, make_file_names
-from harness.core.spec import make_spec
+from harness.core.spec_reading import make_spec
 from reports.render import write_report
 from reports.tensorboard import write_events
 from tests.reports.records import cell, record

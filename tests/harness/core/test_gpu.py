@@ -17,7 +17,8 @@ import torch
 from harness.core.failure import release_memory
 from harness.core.listener import PlainListener
 from harness.core.method import METHODS, STRATEGIES, Method
-from harness.core.spec import Spec, make_spec
+from harness.core.spec import Spec
+from harness.core.spec_reading import make_spec
 from harness.core.store import Store
 from harness.planning.plan import Plan
 from harness.replicas.cuda_graph import EagerRunner, GraphRunner

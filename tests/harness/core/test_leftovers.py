@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from harness.core.errors import UserError
-from harness.core.spec import make_spec
+from harness.core.spec_reading import make_spec
 from harness.core.store import Store
 from harness.data.task_types.classification import LabelledRows
 from harness.data.token_cache import get_split_path, write_split

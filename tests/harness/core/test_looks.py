@@ -9,7 +9,7 @@ from scipy import stats
 
 from harness.core.errors import UserError
 from harness.core.looks import GUARD_SEEDS, Looks, parse_looks
-from harness.core.spec import make_spec
+from harness.core.spec_reading import make_spec
 from harness.planning.seed_grammar import parse_seeds
 
 

@@ -13,7 +13,7 @@ import torch
 
 from harness.cli.main import main
 from harness.core.cell import Cell
-from harness.core.spec import make_spec
+from harness.core.spec_reading import make_spec
 from harness.core.store import Store
 from harness.planning.packs import group_cells
 from harness.planning.plan import make_plan

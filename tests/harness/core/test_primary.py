@@ -6,7 +6,7 @@ import pytest
 
 from harness.core.errors import UserError
 from harness.core.primary import check_primary, parse_primary
-from harness.core.spec import make_spec
+from harness.core.spec_reading import make_spec
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from harness.core.method import METHODS
 from harness.core.presets import get_preset
 from harness.core.quantization import QUANTIZATIONS, get_quantization_of
 from harness.core.registry import load_all
-from harness.core.spec import make_spec
+from harness.core.spec_reading import make_spec
 from harness.core.stored_files import parse_record
 from harness.models.load import load_model
 from harness.models.source import resolve

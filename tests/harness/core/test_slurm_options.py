@@ -6,7 +6,8 @@ import pytest
 
 from harness.core.errors import UserError
 from harness.core.slurm_options import parse_slurm
-from harness.core.spec import MACHINE_FIELDS, make_spec
+from harness.core.spec import MACHINE_FIELDS
+from harness.core.spec_reading import make_spec
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from harness.core.errors import UserError
-from harness.core.spec import make_spec
+from harness.core.spec_reading import make_spec
 
 
 def test_flags_win_over_the_file(tmp_path: Path) -> None:

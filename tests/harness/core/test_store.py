@@ -19,7 +19,7 @@ import pytest
 from harness.core.errors import UserError
 from harness.core.files import write_atomically
 from harness.core.record import Record
-from harness.core.spec import make_spec
+from harness.core.spec_reading import make_spec
 from harness.core.store import Store, select_missing_cells
 from harness.planning.plan import make_plan
 

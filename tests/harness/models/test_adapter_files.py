@@ -17,7 +17,7 @@ from harness.cli.main import main
 from harness.core.errors import UserError
 from harness.core.method import Exported
 from harness.core.record import Record
-from harness.core.spec import make_spec
+from harness.core.spec_reading import make_spec
 from harness.core.store import Store
 from harness.models.adapter_files import is_saved, write_adapter
 from harness.models.load import load_model, load_tokenizer

@@ -11,7 +11,7 @@ import pytest
 
 from harness.core.cell import Cell
 from harness.core.errors import UserError
-from harness.core.spec import make_spec
+from harness.core.spec_reading import make_spec
 from harness.models.adapter_source import resolve_init_from
 from harness.planning.plan import make_plan
 

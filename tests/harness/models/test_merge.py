@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
 from harness.cli.main import main
-from harness.core.spec import make_spec
+from harness.core.spec_reading import make_spec
 from harness.planning.plan import make_plan
 from tests.harness.core.files import limit_files
 from tests.harness.runner.test_run import go

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from harness.core.listener import PlainListener
-from harness.core.spec import make_spec
+from harness.core.spec_reading import make_spec
 from harness.core.store import Store
 from harness.models.load import FULL_PRECISION, load_model
 from harness.models.rounding import BLOCK, round_linears, round_to_bits

@@ -140,8 +140,8 @@ def test_minilm_that_is_not_installed_says_how(monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.parametrize("name", PRESETS.names())
 def test_presets_are_whole(name: str) -> None:
-    from harness.core.cell import Protocol
     from harness.core.method import METHODS
+    from harness.core.protocol import Protocol
 
     chosen = get_preset(name)
     assert chosen.name == name and chosen.get_suite_preset("glue").model and chosen.summary

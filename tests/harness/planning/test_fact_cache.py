@@ -13,7 +13,7 @@ import pytest
 
 from harness.core.errors import UserError
 from harness.core.process import build_child_environment
-from harness.core.spec import make_spec
+from harness.core.spec_reading import make_spec
 from harness.planning import fact_cache, preflight
 from harness.planning.fact_cache import fact_key, read_fact, write_fact
 from harness.planning.plan import Plan, make_plan

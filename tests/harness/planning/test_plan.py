@@ -17,7 +17,7 @@ from harness.core.errors import NotApplicable, UserError
 from harness.core.method import STRATEGIES, SUITES, Example, TaskData
 from harness.core.metric import HELD_OUT
 from harness.core.presets import E5, get_preset
-from harness.core.spec import make_spec
+from harness.core.spec_reading import make_spec
 from harness.models.source import resolve
 from harness.planning.packs import group_cells
 from harness.planning.plan import make_plan

@@ -12,7 +12,7 @@ import pytest
 
 from harness.cli.main import main
 from harness.core.errors import UserError
-from harness.core.spec import make_spec
+from harness.core.spec_reading import make_spec
 from harness.planning.plan import make_plan
 from harness.planning.preflight import check_length, drop_unfit_cells
 from tests.harness.families import build_family

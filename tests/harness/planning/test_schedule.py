@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from harness.cli.main import main
-from harness.core.cell import Protocol
-from harness.core.spec import make_spec
+from harness.core.protocol import Protocol
+from harness.core.spec_reading import make_spec
 from harness.core.store import Store
 from harness.planning.plan import make_plan
 from harness.planning.schedule import compute_learning_rates, count_steps

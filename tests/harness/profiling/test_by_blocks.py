@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import harness.models.shapes as shapes
-from harness.core.spec import make_spec
+from harness.core.spec_reading import make_spec
 from harness.models.shapes import ModelShape
 from harness.planning.plan import make_plan
 from harness.profiling.batch_line import BatchPredictor, count_parameters, set_batch

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from harness.core.errors import UserError
-from harness.core.spec import make_spec
+from harness.core.spec_reading import make_spec
 from harness.planning.packs import MAX_PACK_SIZE, group_cells
 from harness.planning.plan import Plan, make_plan
 from harness.profiling.capacity import (

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from harness.core.profile import Profile
 from harness.core.provenance import describe_environment, get_utc_time
-from harness.core.record import Profile
 from harness.core.store import Store
 from harness.profiling.cost import fit_cost, fit_cost_of_absent_gpu, load_profiles
 

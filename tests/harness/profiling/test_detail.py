@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from harness.core.gpu import Gpu
-from harness.core.spec import make_spec
+from harness.core.spec_reading import make_spec
 from harness.data.sampler import ReplicaSampler
 from harness.planning.plan import make_plan
 from harness.profiling import detail

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import methods.layers.backbone as backbone
-from harness.core.spec import make_spec
+from harness.core.spec_reading import make_spec
 from harness.models.fake import build_fake_model
 from harness.models.source import ModelSource
 from harness.planning.plan import make_plan

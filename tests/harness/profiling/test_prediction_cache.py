@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.core.spec import make_spec
+from harness.core.spec_reading import make_spec
 from harness.planning.plan import make_plan
 from harness.profiling import capacity, prediction_cache
 from harness.profiling.predict import predict

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from harness.core.cell import Protocol
+from harness.core.protocol import Protocol
 from harness.planning.schedule import compute_learning_rates
 from harness.profiling.live_storages import LiveStorages
 from harness.replicas.groups import ParameterGroup

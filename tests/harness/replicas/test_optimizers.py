@@ -11,9 +11,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from harness.core.cell import Protocol
 from harness.core.method import METHODS, Method
 from harness.core.optimizer import OPTIMIZERS, get_optimizer
+from harness.core.protocol import Protocol
 from harness.models.backbone import BackboneStorage
 from harness.planning.schedule import compute_learning_rates
 from harness.replicas.blockwise import BlockwiseAdamW

@@ -13,7 +13,7 @@ import results
 from harness.cli.main import main
 from harness.core.looks import Look, LookedComparison, Looks
 from harness.core.record import Record
-from harness.core.spec import make_spec
+from harness.core.spec_reading import make_spec
 from harness.core.store import Store
 from harness.planning.plan import Plan, make_plan
 from harness.runner.auto_seeds import TrainedPlan, format_look, train_looks

@@ -11,7 +11,7 @@ import pytest
 
 from harness.cli.main import main
 from harness.core.interrupt import TimeLimit, catch_signals, defer_interrupts
-from harness.core.spec import make_spec
+from harness.core.spec_reading import make_spec
 from harness.core.store import Store, select_missing_cells
 from harness.runner.budget import Budget
 from harness.runner.execute import execute, open_executor

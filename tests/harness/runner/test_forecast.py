@@ -12,7 +12,7 @@ from harness.cli.forecast_text import format_forecast, print_forecast
 from harness.cli.main import main
 from harness.core.errors import UserError
 from harness.core.listener import PlainListener
-from harness.core.spec import make_spec
+from harness.core.spec_reading import make_spec
 from harness.core.store import Store
 from harness.profiling.cost import NONE_YET, Cost
 from harness.runner.forecast import estimate_hours, forecast_run

@@ -19,7 +19,7 @@ from harness.core.gpu import Gpu
 from harness.core.listener import PlainListener
 from harness.core.method import METHODS
 from harness.core.process import count_cpus
-from harness.core.spec import make_spec
+from harness.core.spec_reading import make_spec
 from harness.core.store import Store
 from harness.planning.plan import make_plan
 from harness.profiling import clocks, measure, request

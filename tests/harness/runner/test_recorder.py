@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from harness.core.spec import make_spec
+from harness.core.spec_reading import make_spec
 from harness.data import inputs
 from harness.planning.plan import make_plan
 from tests.harness.sittings import SMALL, Seen, sitting, stored

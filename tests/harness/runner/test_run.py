@@ -17,7 +17,7 @@ from harness.core.errors import UserError
 from harness.core.listener import PlainListener
 from harness.core.method import METHODS
 from harness.core.seeds import Streams
-from harness.core.spec import make_spec
+from harness.core.spec_reading import make_spec
 from harness.core.store import Store
 from methods.lora import Lora
 from results.job import FinishedRun as Outcome, run_spec as run

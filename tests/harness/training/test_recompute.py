@@ -14,7 +14,7 @@ from harness.cli.main import main
 from harness.core.cell import Recompute
 from harness.core.errors import CellFailed, UserError
 from harness.core.method import METHODS, Method
-from harness.core.spec import make_spec
+from harness.core.spec_reading import make_spec
 from harness.core.store import Store
 from harness.data.task_types.classification import LabelledRows, compute_replica_losses
 from harness.planning.plan import make_plan

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from harness.core.record import MachineLoad, Profile
+from harness.core.profile import MachineLoad, Profile
 from reports.findings import build_findings
 from reports.statistics.analysis import analyse
 from reports.statistics.costs import TIMES, Spread, compare_speeds, compute_speed, describe_load

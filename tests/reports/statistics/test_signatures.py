@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from harness.core.record import Profile, Record
+from harness.core.profile import Profile
+from harness.core.record import Record
 from harness.core.seeds import equal
 from reports.statistics.analysis import analyse
 from reports.statistics.signatures import FailureCheck, is_falling, is_rising

@@ -109,6 +109,6 @@ def test_an_unknown_logger(tmp_path: Path) -> None:
 
 def test_the_run_is_the_same_with_and_without(tmp_path: Path) -> None:
     """A tracker changes neither the name of the folder nor the keys of cells."""
-    from harness.core.spec import make_spec
+    from harness.core.spec_reading import make_spec
 
     assert make_spec({"log": ("wandb",)}).folder == make_spec({}).folder

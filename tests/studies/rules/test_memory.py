@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from harness.core.record import Profile, TrainState
+from harness.core.profile import Profile
+from harness.core.record import TrainState
 from studies.answer import StudyRuns
 from studies.rules.memory import judge
 from studies.study import load_study

@@ -9,7 +9,8 @@ import pytest
 
 from harness.core.errors import UserError
 from harness.core.record import Record
-from harness.core.spec import Spec, make_spec
+from harness.core.spec import Spec
+from harness.core.spec_reading import make_spec
 from harness.planning.plan import Plan, make_plan
 from studies.study import load_study
 from studies.surface.stages import check_grids, check_spec, name_fresh_seeds, run_stages

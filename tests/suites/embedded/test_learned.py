@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from harness.core.listener import SilentListener
-from harness.core.spec import make_spec
+from harness.core.spec_reading import make_spec
 from results.job import run_spec as run
 
 

@@ -16,8 +16,8 @@ import pytest
 import torch
 from torch import nn
 
-from harness.core.cell import Protocol
 from harness.core.method import METHODS, Evaluated, Member, SourceRequest, TaskData
+from harness.core.protocol import Protocol
 from harness.core.seeds import Streams, equal
 from harness.data.task_types.instruction import TASK_TYPE
 from harness.training.pack_setup import build_calibration

@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import nn
 
-from harness.core.cell import Protocol
 from harness.core.errors import UserError
 from harness.core.method import METHODS, Example, Member, Method, Task
+from harness.core.protocol import Protocol
 from harness.core.seeds import Streams, equal
 from harness.data.task_types.answered_rows import AnsweredRows, fit_into_rows
 from harness.data.task_types.instruction import TASK_TYPE, compute_answer_losses, format_prompt

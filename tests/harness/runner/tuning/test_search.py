@@ -11,7 +11,7 @@ import pytest
 
 from harness.core.errors import UserError
 from harness.core.method import Range
-from harness.core.record import Trial
+from harness.core.tuned import Trial
 from harness.runner.tuning.search import build_search_space, find_best_trial, find_edges, get_declared_values, propose
 from methods.head import Head
 from methods.lora import Lora

@@ -17,9 +17,10 @@ from harness.cli.main import main
 from harness.core.errors import UserError
 from harness.core.listener import PlainListener
 from harness.core.method import METHODS, Range
-from harness.core.record import Record, Tuned
-from harness.core.spec import make_spec
+from harness.core.record import Record
+from harness.core.spec_reading import make_spec
 from harness.core.store import Store
+from harness.core.tuned import Tuned
 from harness.runner.tuning.tuning import read_tuned
 from methods.lora import Lora
 from results.job import FinishedRun as Outcome, run_spec as run
