@@ -12,7 +12,7 @@ from harness.core.errors import UserError
 from harness.core.executor import REMOTE_EXECUTORS
 from harness.core.files import escape_path
 from harness.core.listener import Listener
-from harness.core.looks import Decide, Look, parse_looks
+from harness.core.looks import Decide, Look, Looks, parse_looks
 from harness.core.primary import check_primary
 from harness.core.profile import Profile
 from harness.core.provenance import cuda_is_available
@@ -86,10 +86,7 @@ def run(
     # two runs in one folder would train the same cells; workers load torch while the cells are planned
     with store.lock(), open_executor(spec) as executor:
         plan = select(make_plan(spec))
-        names = list_method_names(plan)
-        if spec.primary is not None:
-            check_primary(spec.primary, names)
-        check_looks(looks, plan, store)
+        names = _check_question(spec, plan, looks, store)
         if spec.tune or spec.tune_tasks or spec.tune_seeds > 1:
             from harness.runner.tuning.tuning import tune
 
@@ -198,6 +195,15 @@ class _Training:
             declare_question(store, spec, self.names, remaining.has_results)
             | declare_looks(store, spec, remaining.has_results),
         )
+
+
+def _check_question(spec: Spec, plan: Plan, looks: Looks | None, store: Store) -> list[str]:
+    """The names of the plan's methods. Raises UserError for primary comparisons of others, and for other looks."""
+    names = list_method_names(plan)
+    if spec.primary is not None:
+        check_primary(spec.primary, names)
+    check_looks(looks, plan, store)
+    return names
 
 
 def _list_later_folders(spec: Spec) -> list[str]:

@@ -1,8 +1,7 @@
 """Checkpoints of packs that still train, on disk: a run that was killed resumes from them.
 
-    OUT/checkpoints/<hash of slot_keys>.pt
+    OUT/checkpoints/<hash of slot_keys>.pt       (checkpoint_file.py has its layout)
 
-    zip archive by torch.save | DIGEST_MARK | sha256 of the archive, hex
     {format, made_by, keys, members, step, state, results, spent, marks}
 
 A pack of cells a b c d whose first two cells have finished, after a split on out of memory:
@@ -18,16 +17,15 @@ import contextlib
 import dataclasses
 import hashlib
 import math
-import os
-import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, cast
+from typing import IO, TYPE_CHECKING, Any
 
 from harness.core.errors import UserError
-from harness.core.files import check_regular, escape_path, list_files, write_atomically
+from harness.core.files import escape_path, list_files, write_atomically
 from harness.core.record import Phases
 from harness.planning.packs import Pack
+from harness.training.checkpoint_file import is_intact, save_with_digest
 
 if TYPE_CHECKING:
     from harness.planning.planned_cell import PlannedCell
@@ -35,16 +33,6 @@ if TYPE_CHECKING:
 
 FORMAT = 2
 """Version of the file's content; a file of another version is ignored."""
-DIGEST_MARK = b"sha256 of all before: "
-"""Separates the archive that torch.save writes from its digest, which ends the file."""
-MIN_SECONDS = 60.0
-"""Least time before the first checkpoint and between two; LORASP_HARNESS_CHECKPOINT_SECONDS overrides it."""
-MAX_TIME_SHARE = 0.01
-"""Greatest share of a pack's time that writing checkpoints may take."""
-BLOCK_BYTES = 2**20
-"""Bytes per read when a file is hashed."""
-ASSUMED_RATE = 100e6
-"""Bytes per second that a disk is assumed to write before the first write is timed."""
 
 
 def build_file_name(keys: Sequence[str]) -> str:
@@ -86,37 +74,6 @@ class PackCheckpoint:
         return dataclasses.replace(self, members=tuple(members), results={}, spent=spent, marks=marks)
 
 
-class CheckpointTimer:
-    """Decides when the next checkpoint is due.
-
-    Two checkpoints are at least `MIN_SECONDS` apart, and writing takes at most `MAX_TIME_SHARE` of the time. `size` is
-    in bytes: it gives an estimate of the cost until the first write is timed. Raises UserError for a malformed
-    LORASP_HARNESS_CHECKPOINT_SECONDS.
-    """
-
-    def __init__(self, size: int) -> None:
-        self.write_seconds, self.last_write = size / ASSUMED_RATE, time.monotonic()
-        self.interval = _read_interval()
-
-    def is_due(self) -> bool:
-        return time.monotonic() - self.last_write >= max(self.interval, self.write_seconds / MAX_TIME_SHARE)
-
-    @contextlib.contextmanager
-    def time_write(self) -> Iterator[None]:
-        began = time.monotonic()
-        yield
-        self.last_write = time.monotonic()
-        self.write_seconds = self.last_write - began
-
-
-def _read_interval() -> float:
-    text = os.environ.get("LORASP_HARNESS_CHECKPOINT_SECONDS", "")
-    with contextlib.suppress(ValueError):
-        if (seconds := float(text or MIN_SECONDS)) >= 0:  # nan compares false and is refused below
-            return seconds
-    raise UserError(f"LORASP_HARNESS_CHECKPOINT_SECONDS='{text}': allowed: a number of seconds of 0 or more")
-
-
 class Checkpoints:
     """Checkpoint files under `folder`, one per pack, named by a hash of the pack's cells.
 
@@ -143,7 +100,7 @@ class Checkpoints:
             "spent": checkpoint.spent.model_dump(),
             "marks": dict(checkpoint.marks),
         }
-        self._replace(self.path(checkpoint.slot_keys), lambda stream: _save_with_digest(content, stream))
+        self._replace(self.path(checkpoint.slot_keys), lambda stream: save_with_digest(content, stream))
 
     def store(self, name: str, content: bytes) -> None:
         """Store a file that `write` made on another machine, with the same care for a disk that refuses."""
@@ -225,7 +182,7 @@ class Checkpoints:
         from harness.training.result import from_plain
 
         # the digest comes first: torch.load maps the file into memory and would not notice changed bytes
-        if not _is_intact(path):
+        if not is_intact(path):
             raise UserError("damaged, or written by another version of this harness")
         content = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
         if content.pop("format") != FORMAT:
@@ -239,53 +196,9 @@ class Checkpoints:
         return PackCheckpoint(**content)
 
 
-class _HashingStream:
-    """A stream that hashes what is written to it."""
-
-    def __init__(self, stream: IO[bytes]) -> None:
-        self.stream, self.digest = stream, hashlib.sha256()
-
-    def write(self, content: bytes | memoryview) -> int:
-        self.digest.update(content)
-        return self.stream.write(content)
-
-    def flush(self) -> None:
-        self.stream.flush()
-
-
-def _save_with_digest(content: Any, stream: IO[bytes]) -> None:
-    """Write `content` by torch.save and append the digest; a zip archive may be followed by other bytes.
-
-    Raises OSError for a full disk, where torch itself raises a RuntimeError.
-    """
-    import torch
-
-    hashing_stream = _HashingStream(stream)
-    try:
-        torch.save(content, cast(IO[bytes], hashing_stream))  # torch asks a stream for write and flush only
-    except RuntimeError as error:
-        if isinstance(error.__context__, OSError):
-            raise error.__context__ from error
-        raise
-    stream.write(DIGEST_MARK + hashing_stream.digest.hexdigest().encode())
-
-
 def _describe_damage(path: Path, error: Exception) -> str:
     problem = str(error) if isinstance(error, UserError) else f"does not read ({type(error).__name__})"
     return f"checkpoint {escape_path(Path(path.name))}: {problem}; ignored"
-
-
-def _is_intact(path: Path) -> bool:
-    """Whether the file ends with the digest of all bytes before. Raises OSError."""
-    check_regular(path)
-    end = len(DIGEST_MARK) + 64
-    with path.open("rb") as stream:
-        remaining = max(0, os.fstat(stream.fileno()).st_size - end)
-        digest = hashlib.sha256()
-        while block := stream.read(min(remaining, BLOCK_BYTES)):
-            digest.update(block)
-            remaining -= len(block)
-        return stream.read() == DIGEST_MARK + digest.hexdigest().encode()
 
 
 def _find_mismatch(

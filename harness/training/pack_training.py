@@ -32,7 +32,8 @@ from harness.models.adapter_load import load_initial
 from harness.models.adapter_save import add_drawn_parameters
 from harness.models.backbone import measure_storage
 from harness.models.weights_report import describe_drawn_parameters, list_drawn_parameters
-from harness.training.checkpoint import CheckpointTimer, PackCheckpoint
+from harness.training.checkpoint import PackCheckpoint
+from harness.training.checkpoint_timer import CheckpointTimer
 from harness.training.forgetting import ForgettingLoss
 from harness.training.pack_job import PackJob
 from harness.training.pack_setup import attach_methods, build_calibration, count_parameters, load_backbone

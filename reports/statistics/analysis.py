@@ -4,40 +4,32 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from harness.core.looks import LookedComparison
 from harness.core.profile import Profile
 from harness.core.record import Record
-from reports.compare import Coverage, find_coverage
 from reports.document import Rows
 from reports.frames import Grid, build_grids
 from reports.statistics import score_frames as frames
-from reports.statistics.best_group import BestGroup, find_best_group, pick_best
-from reports.statistics.collapse import TaskCollapses, find_collapses
-from reports.statistics.comparisons import (
-    Comparison,
-    PairedCells,
-    compare_on_average,
-    compare_on_task,
-    estimate_paired,
-    match_cells,
-)
-from reports.statistics.evidence import Evidence, collect_evidence, find_constant_runs
-from reports.statistics.families import DEFAULT_QUESTION, Pair, Question, is_alike, resolve_primary
+from reports.statistics.best_group import BestGroup
+from reports.statistics.collapse import TaskCollapses
+from reports.statistics.comparisons import Comparison
+from reports.statistics.families import DEFAULT_QUESTION, Pair, Question, resolve_primary
 from reports.statistics.language_gaps import build_language_rows
 from reports.statistics.looked_verdicts import build_looked_verdict, find_looked, replace_tests
-from reports.statistics.ranking import Ranking, build_rankings, estimate_overall, list_ranked_tasks
+from reports.statistics.opponents import find_baseline
+from reports.statistics.ranking import Ranking, build_rankings
 from reports.statistics.savings import Saving, compute_saving
-from reports.statistics.seed_pairs import PAIR_COLUMNS, build_pair_rows as pair_rows, compute_standard_errors
-from reports.statistics.signatures import REFERENCES, SUBJECT, FailureCheck, check_failure_modes
-from reports.statistics.stability import STABILITY_COLUMNS, Domination, build_stability_rows, find_dominations
+from reports.statistics.seed_pairs import PAIR_COLUMNS
+from reports.statistics.signatures import FailureCheck, check_failure_modes
+from reports.statistics.stability import STABILITY_COLUMNS, Domination
+from reports.statistics.suite_analysis import analyse_suite
 from reports.statistics.testing import Tests, compute_tests
-from reports.statistics.translation import TRANSLATION_COLUMNS, Pairing, build_translation_rows
+from reports.statistics.translation import TRANSLATION_COLUMNS
 from reports.statistics.verdicts import Verdict, build_verdict
 
 if TYPE_CHECKING:
@@ -129,19 +121,6 @@ class Analysis:
         return pd.concat([frames.build_profile_frame(grid, self.seed) for grid in self.grids], ignore_index=True)
 
 
-@dataclass(frozen=True)
-class _SuiteAnalysis:
-    grid: Grid
-    found: Mapping[str, Evidence | str]
-    comparisons: Sequence[Comparison]
-    pairs: Rows
-    translations: Rows
-    collapses: Mapping[str, TaskCollapses]
-    best: BestGroup | None
-    stability: Rows
-    dominations: Sequence[Domination]
-
-
 def analyse(
     records: Sequence[Record],
     profiles: Sequence[Profile],
@@ -160,7 +139,7 @@ def analyse(
     """
     grids = build_grids(records)
     primary = resolve_primary(question.primary, grids)
-    suites = [_analyse_suite(grid, cells, primary[grid.suite], question.collapse_margin) for grid in grids]
+    suites = [analyse_suite(grid, cells, primary[grid.suite], question.collapse_margin) for grid in grids]
     every = [c for suite in suites for c in suite.comparisons]
     # all suites at once: a family spans the report
     tests = compute_tests(every, margin, primary)
@@ -171,7 +150,7 @@ def analyse(
     )
     parts = [frames.collect_components(suite.grid) for suite in suites]
     rows: dict[str, Rows] = {
-        "scores": [r for s in suites for r in frames.build_score_rows(s.grid, s.found)],
+        "scores": [r for s in suites for r in frames.build_score_rows(s.grid, s.evidence)],
         "aggregates": [r for g in grids for r in frames.build_aggregate_rows(g, find_baseline(g, primary[g.suite]))],
         "components": [r for s, p in zip(suites, parts, strict=True) for r in frames.build_component_rows(s.grid, p)],
         "pairs": [row for suite in suites for row in suite.pairs],
@@ -180,7 +159,7 @@ def analyse(
         "languages": [
             r
             for s in suites
-            for r in build_language_rows(s.grid, s.found, find_baseline(s.grid, primary[s.grid.suite]))
+            for r in build_language_rows(s.grid, s.evidence, find_baseline(s.grid, primary[s.grid.suite]))
         ],
     }
     signs = {
@@ -203,88 +182,6 @@ def _build_frame(rows: Rows, columns: Sequence[str]) -> pd.DataFrame:
     import pandas as pd
 
     return pd.DataFrame(rows, columns=list(columns))
-
-
-def list_opponents(grid: Grid, primary: Sequence[Pair] = ()) -> list[Pair]:
-    """(method, first): the primary pairs; all methods against the baseline; lorasp against lora and full like it."""
-    baseline = find_baseline(grid, primary)
-    cells = {method: grid.select_method(method)[0].cell for method in grid.methods}
-    subjects = [method for method, cell in cells.items() if cell.method == SUBJECT]
-    references = [method for method, cell in cells.items() if cell.method in REFERENCES]
-    candidates = [*primary, *((method, baseline) for method in grid.methods if method != baseline)]
-    candidates += [
-        (method, first)
-        for method, first in itertools.product(subjects, references)
-        if method != first and is_alike(grid, method, first)
-    ]
-    # in the order of the candidates; the reverse is the same comparison with its sign changed
-    matchups: dict[Pair, None] = {}
-    for method, first in candidates:
-        if (first, method) not in matchups or (method, first) in primary:
-            matchups[method, first] = None
-    return list(matchups)
-
-
-def find_baseline(grid: Grid, primary: Sequence[Pair]) -> str:
-    """What the methods are compared with: the opponent of the first primary pair, else the first method."""
-    return primary[0][1] if primary else grid.methods[0]
-
-
-def _analyse_suite(grid: Grid, cells: Path | None, primary: Sequence[Pair], collapse_margin: float) -> _SuiteAnalysis:
-    average = grid.averages[0]
-    cover = find_coverage(grid, average)
-    evidence_by_task = collect_evidence(grid, average, cells)
-    constant = find_constant_runs(grid, evidence_by_task, cells)
-    collapses = find_collapses(grid, average, constant, collapse_margin)
-    comparisons: list[Comparison] = []
-    rows: list[dict[str, Any]] = []
-    texts: list[Pairing] = []
-    for method, first in list_opponents(grid, primary):
-        parts = {task: match_cells(grid, task, method, first, average, evidence_by_task[task]) for task in grid.tasks}
-        comparisons += [compare_on_task(grid, task, method, first, one, collapses) for task, one in parts.items()]
-        # a mean over one task would repeat that task
-        if len(grid.list_tasks(average)) > 1:
-            comparisons.append(
-                compare_on_average(grid, cover, method, first, [parts[t] for t in cover.tasks], collapses)
-            )
-        for task, one in parts.items():
-            names = {"suite": grid.suite, "task": task, "method": method, "first": first}
-            rows += [names | row for row in _build_pair_rows(one, evidence_by_task[task])]
-            texts += [(names, pair) for pair in one.cells.values()]
-    best = _find_best(grid, cover, evidence_by_task, comparisons)
-    stability = build_stability_rows(grid, find_baseline(grid, primary), average, collapses)
-    dominations = find_dominations(comparisons, grid, average)
-    translations = build_translation_rows(texts, cells)
-    return _SuiteAnalysis(
-        grid, evidence_by_task, comparisons, rows, translations, collapses, best, stability, dominations
-    )
-
-
-def _find_best(
-    grid: Grid, cover: Coverage, evidence: Mapping[str, Evidence | str], comparisons: Sequence[Comparison]
-) -> BestGroup | None:
-    """The methods tied with the best on the average, by the estimates of the comparisons where there are such."""
-    means = {m: e.mean for m in grid.methods if (e := estimate_overall(grid, m, cover)) is not None}
-    if not means:
-        return None
-    best, tasks = pick_best(means), list_ranked_tasks(grid, cover)
-    # the estimates of the tables where there are such, so that ranking and tables agree
-    known = {c.method: c.estimate for c in comparisons if c.first == best and c.tasks == tasks}
-    below_best = {}
-    for method in (m for m in means if m != best):
-        if method in known:
-            below_best[method] = known[method]
-        else:
-            parts = [match_cells(grid, task, method, best, cover.average, evidence[task]) for task in tasks]
-            below_best[method] = estimate_paired(parts).estimate
-    return find_best_group(means, below_best)
-
-
-def _build_pair_rows(one: PairedCells, found: Evidence | str) -> Iterable[dict[str, Any]]:
-    if isinstance(found, str) or not one.cells:
-        return ()
-    errors = compute_standard_errors(one.all_influences)
-    return pair_rows(list(one.cells.values()), found.examples, [one.gaps[seeds] for seeds in one.cells], errors)
 
 
 def _judge_comparison(

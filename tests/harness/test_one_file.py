@@ -1,4 +1,4 @@
-"""One file per addition: a preset, an executor and a quantization type as plugins, a protocol field in core/protocol.py.
+"""One file per addition: preset, executor and quantization type as plugins, a protocol field in core/protocol.py.
 
 Strategies, methods, suites and tables: tests/test_extending.py. Schedules: tests/harness/planning/test_schedule.py.
 """

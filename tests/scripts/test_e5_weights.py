@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,17 +12,8 @@ from harness.core.presets import get_preset
 from harness.models.e5_package import read_package
 from harness.models.load import load_tokenizer
 from harness.models.source import check_rows, resolve
+from scripts import e5_weights
 from tests.harness.models.e5_files import write_file
-
-
-@pytest.fixture(scope="module")
-def script() -> Any:
-    path = Path(__file__).parents[2] / "scripts" / "e5_weights.py"
-    spec = importlib.util.spec_from_file_location("e5_weights", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="module")
@@ -34,10 +24,10 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def call(script: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+def call(monkeypatch: pytest.MonkeyPatch) -> Any:
     def call_script(*words: object) -> int:
         monkeypatch.setattr(sys, "argv", ["e5_weights.py", *map(str, words)])
-        return int(script.main())
+        return int(e5_weights.main())
 
     return call_script
 

@@ -18,7 +18,7 @@ from harness.core.errors import CellFailed
 from harness.core.failure import Failure
 from harness.core.files import write_atomically
 from harness.training import pack_training as packrun
-from harness.training.checkpoint import _save_with_digest
+from harness.training.checkpoint_file import save_with_digest
 from harness.training.trainer import Trainer
 from tests.harness.sittings import Seen, assert_near, planned, sitting, stored
 
@@ -147,7 +147,7 @@ def test_a_part_that_is_killed_goes_on_as_that_part(
     one, other = (torch.load(p) for p in (tmp_path / "checkpoints").iterdir())
     late = max(one, other, key=lambda content: len(content["state"]["members"]))  # has not begun
     whole = late | {"members": tuple(late["state"]["members"])}
-    write_atomically(tmp_path / "checkpoints" / "0.pt", lambda stream: _save_with_digest(whole, stream))
+    write_atomically(tmp_path / "checkpoints" / "0.pt", lambda stream: save_with_digest(whole, stream))
     said = sitting(tmp_path, asked, Seen())
     assert "checkpoint 0.pt: a later checkpoint of a part of its pack is resumed; ignored" in said
     assert "resumes from step 10" in said and "resumes from step 7" in said

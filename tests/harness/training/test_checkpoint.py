@@ -17,8 +17,10 @@ import torch
 from harness.cli.main import main
 from harness.core.errors import UserError
 from harness.core.record import Phases
-from harness.training import checkpoint
-from harness.training.checkpoint import CheckpointTimer, PackCheckpoint
+from harness.training import checkpoint_timer
+from harness.training.checkpoint import PackCheckpoint
+from harness.training.checkpoint_file import save_with_digest
+from harness.training.checkpoint_timer import CheckpointTimer
 from tests.harness.sittings import Seen, assert_same_bits, planned, sitting, stored
 
 PACKS = {
@@ -98,7 +100,7 @@ def test_records_that_are_stored_stay_when_their_pack_goes_on(tmp_path: Path) ->
 def save(content: dict[str, Any], path: Path) -> None:
     """A checkpoint with that content and its digest."""
     with path.open("wb") as stream:
-        checkpoint._save_with_digest(content, stream)
+        save_with_digest(content, stream)
 
 
 def broken(path: Path) -> None:
@@ -173,7 +175,7 @@ def in_order(adapter: Path) -> dict[str, Any]:
 
 def test_short_packs_write_none_and_long_ones_spend_one_per_cent(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
-    monkeypatch.setattr(checkpoint.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(checkpoint_timer.time, "monotonic", lambda: now[0])
     pace, spent = CheckpointTimer(size=0), 0.0
     wrote = []
     for second in range(1, 10_000):
@@ -221,7 +223,7 @@ def test_the_seconds_between_two_are_a_number(given: str, monkeypatch: pytest.Mo
 
 def test_a_disk_that_takes_none_costs_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LORASP_HARNESS_CHECKPOINT_SECONDS", "0")
-    monkeypatch.setattr(checkpoint, "MAX_TIME_SHARE", 1e9)
+    monkeypatch.setattr(checkpoint_timer, "MAX_TIME_SHARE", 1e9)
     (tmp_path / "checkpoints").write_text("a file in its place")
     asked = planned("lora", (10, 10))
     said = sitting(tmp_path, asked, Seen())
@@ -235,8 +237,8 @@ KILLED = """
 import os, signal, sys
 from harness.cli.main import main
 from harness.replicas.optimizer import ReplicaOptimizer
-from harness.training import checkpoint
-checkpoint.MAX_TIME_SHARE = 1e9  # one after each step, however few milliseconds a step takes
+from harness.training import checkpoint_timer
+checkpoint_timer.MAX_TIME_SHARE = 1e9  # one after each step, however few milliseconds a step takes
 whole = ReplicaOptimizer.update
 def update(self):
     if self.steps == 20:

@@ -14,8 +14,9 @@ from scipy import stats
 
 from harness.core.record import AverageInfo, Record
 from reports.frames import build_grids
-from reports.statistics.analysis import analyse, list_opponents
+from reports.statistics.analysis import analyse
 from reports.statistics.clusters import estimate_clustered_mean
+from reports.statistics.opponents import list_opponents
 from tests.reports.predicted import guesses, kept
 from tests.reports.records import cell, grid_of, record
 
