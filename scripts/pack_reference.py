@@ -1,11 +1,12 @@
 """Pack a finished run into a few small files for git, and unpack them.
 
-usage: python -m scripts.pack_reference RUN OUT [--without-logits]
+usage: python -m scripts.pack_reference RUN OUT [--without-logits] [--predictions METHOD ...]
        python -m scripts.pack_reference --unpack OUT RUN
 
 OUT/cells.tar.xz has run.json, cells, profiles and tuning, with the same bytes for the same run; OUT/report has
 report.md and SVG figures, OUT/scores.csv one row per score. Without logits (a quarter of the size) predictions are
-rewritten: records have the new sha256, and packed.json in the archive has the original ones.
+rewritten: records have the new sha256, and packed.json in the archive has the original ones. With --predictions the
+cells of other methods, and all tuning trials, keep their scores only.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import shutil
 import sys
 import tarfile
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path, PurePosixPath
 
 import pyarrow
@@ -42,8 +43,11 @@ FONTS = re.compile(r"font-family: 'DejaVu Sans',[^;]*;")
 FILES = ("run.json", f"{FOLDER}/run.json", f"{FOLDER}/{FILE}")
 
 
-def pack(run: Path, out: Path, logits: bool = True) -> Path:
-    """Write OUT; returns the archive. Raises UserError if RUN is no run or has damaged files."""
+def pack(run: Path, out: Path, logits: bool = True, methods: Collection[str] | None = None) -> Path:
+    """Write OUT; returns the archive. Raises UserError if RUN is no run, has damaged files or lacks one of `methods`.
+
+    Only cells of `methods`, as the report writes them, keep their predictions; None: all cells.
+    """
     Store(run).read_run()
     for folder in (run, run / FOLDER):
         _, lines = Store(folder).read() if (folder / "cells").is_dir() else ({}, [])
@@ -51,7 +55,7 @@ def pack(run: Path, out: Path, logits: bool = True) -> Path:
             raise UserError(f"{lines[0]}: run it again before it is packed")
     out.mkdir(parents=True, exist_ok=True)
     with tarfile.open(out / ARCHIVE, "w:xz", preset=9, format=tarfile.USTAR_FORMAT) as archive:
-        for name, content in sorted(collect_contents(run, logits).items()):
+        for name, content in sorted(collect_contents(run, logits, methods).items()):
             # Without owner and time, so that the same run gives the same bytes.
             member = tarfile.TarInfo(name)
             member.size = len(content)
@@ -63,22 +67,38 @@ def pack(run: Path, out: Path, logits: bool = True) -> Path:
     return out / ARCHIVE
 
 
-def collect_contents(run: Path, logits: bool) -> dict[str, bytes]:
-    """Name in the archive -> content."""
+def collect_contents(run: Path, logits: bool, methods: Collection[str] | None = None) -> dict[str, bytes]:
+    """Name in the archive -> content. Raises UserError if no cell is of one of `methods`."""
     paths = [run / name for name in FILES] + [p for part in PARTS for p in (run / part).glob("*.*")]
     files = {p.relative_to(run).as_posix(): p.read_bytes() for p in paths if p.is_file()}
-    if logits:
+    if logits and methods is None:
         return files
     before: dict[str, str] = {}
+    dropped: dict[str, str] = {}
+    labels: set[str] = set()
     for name in [n for n in files if n.endswith(".json") and PurePosixPath(n).parent.name == "cells"]:
         record = parse_record(run / name)
-        if record.predictions is not None:
-            side = str(PurePosixPath(name).parent / record.predictions.path)
+        labels.add(record.cell.label)
+        if record.predictions is None:
+            continue
+        side = str(PurePosixPath(name).parent / record.predictions.path)
+        if methods is not None and (record.cell.label not in methods or name.startswith(FOLDER)):
+            dropped[side] = record.predictions.sha256
+            del files[side]
+            files[name] = to_json(record.model_copy(update={"predictions": None}))
+        elif not logits:
             before[side] = record.predictions.sha256
             files[side] = drop_logits(files[side])
             predictions = record.predictions.model_copy(update={"sha256": hashlib.sha256(files[side]).hexdigest()})
             files[name] = to_json(record.model_copy(update={"predictions": predictions}))
-    note = {"left out": "logits", "sha256 of the run's predictions": before}
+    if unknown := sorted(set(methods or ()) - labels):
+        raise UserError(
+            f"--predictions {unknown[0]}: no cell of {run} has that method; it has: {'; '.join(sorted(labels))}"
+        )
+    # a run that was packed before keeps what its note says
+    note = json.loads((run / NOTE).read_bytes()) if (run / NOTE).is_file() else {}
+    note |= {} if logits else {"left out": "logits", "sha256 of the run's predictions": before}
+    note |= {"predictions left out": dropped} if dropped else {}
     return files | {NOTE: json.dumps(note, indent=1).encode()}
 
 
@@ -155,6 +175,12 @@ def main(words: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--unpack", action="store_true", help="unpack: OUT RUN")
     parser.add_argument("--without-logits", action="store_true", help="drop the logits of predictions")
+    parser.add_argument(
+        "--predictions",
+        action="append",
+        metavar="METHOD",
+        help="keep predictions of this method's cells only (repeatable); none: of no method",
+    )
     parser.add_argument("folders", nargs=2, type=Path, metavar="FOLDER", help="RUN OUT")
     arguments = parser.parse_args(words)
     try:
@@ -162,7 +188,8 @@ def main(words: list[str] | None = None) -> int:
         if arguments.unpack:
             unpack(source, target)
         else:
-            archive = pack(source, target, not arguments.without_logits)
+            methods = None if arguments.predictions is None else set(arguments.predictions) - {"none"}
+            archive = pack(source, target, not arguments.without_logits, methods)
             print(f"{archive}: {archive.stat().st_size / 1000:.0f} kB")
     except UserError as error:
         print(error, file=sys.stderr)

@@ -16,14 +16,21 @@ from studies.study import Kind
 if TYPE_CHECKING:
     import pandas as pd
 
+    from studies.surface.rates import BestRate
+    from studies.surface.runs import Place
+
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """The verdict on one comparison or share. `power`: the minimum detectable difference, and the seeds needed."""
+    """The verdict on one comparison or share. `power`: the minimum detectable difference, and the seeds needed.
+
+    `exact`: it follows from counts alone, whatever data and weights the runs used.
+    """
 
     kind: Kind
     sentence: str
     power: str = ""
+    exact: bool = False
 
     @property
     def summary(self) -> str:
@@ -57,6 +64,7 @@ class StudyRuns:
 
     `run` is the analysis of the whole run where the records are a part of one. `stored` has the answers of other
     studies and runs, by study (see studies/stored.py). `runs`: a stored table in place of records, for study surface.
+    `best`: the rates that were chosen where methods had several, and `choice` says how (see studies/fresh_seeds.py).
     """
 
     records: Sequence[Record] = ()
@@ -68,6 +76,8 @@ class StudyRuns:
     run: Analysis | None = None
     stored: Mapping[str, Sequence[Mapping[str, Any]]] = dataclasses.field(default_factory=dict)
     runs: pd.DataFrame | None = None
+    best: Mapping[tuple[Place, str], BestRate] = dataclasses.field(default_factory=dict)
+    choice: str = ""
 
     @property
     def stand_in(self) -> bool:

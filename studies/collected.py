@@ -21,7 +21,8 @@ from harness.planning.grammar import parse_methods
 from harness.runner.run import load_run as stored_run
 from studies import stored
 from studies.answer import StudyRuns
-from studies.rulebook import RULES
+from studies.fresh_seeds import select_fresh_records
+from studies.rulebook import judge_study
 from studies.specs import list_strategies
 from studies.study import Study, load_study
 
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 PLAIN_RUN_RULES = frozenset({"compared", "contrast", "gaps", "memory", "streams"})
 """Rules that can judge a run that no study made."""
+EXACT_RULES = frozenset({"accounting", "scaling"})
+"""Rules that answer by counting, without a run."""
 PACKED_CELLS = "cells.tar.xz"
 """A run's cells as scripts/pack_reference.py packs them."""
 ContentsByStudy = Mapping[str, Sequence[Mapping[str, Any]]]
@@ -58,6 +61,19 @@ def collect_contents(roots: Sequence[Path], *, named: bool) -> ContentsByStudy:
         for content in _select_newest(_read_contents(fresh, is_single)):
             by_study.setdefault(content["study"], []).append(content)
     return by_study
+
+
+def add_exact_contents(by_study: ContentsByStudy) -> ContentsByStudy:
+    """The answers, with those of studies that count and need no run, where no stored one has them."""
+    added = dict(by_study)
+    for name in dict.fromkeys(claim.get("study") for claim in load_study("claims").options["claims"]):
+        study = load_study(name) if name else None
+        if study is None or study.rule not in EXACT_RULES or name in added:
+            continue
+        nothing = StudyRuns()
+        content = stored.build_content(study, judge_study(study, nothing), nothing, "exact", "")
+        added[name] = [content | {"folder": "counted here"}]
+    return added
 
 
 def _has_results(folder: Path) -> bool:
@@ -98,26 +114,54 @@ def _select_newest(contents: Iterator[Mapping[str, Any]]) -> list[Mapping[str, A
 
 def judge_run(folder: Path) -> Iterator[Mapping[str, Any]]:
     """The answers of each study that the claims name and that the run has the cells for. Raises UserError."""
-    records, profiles, skipped = stored_run(folder)
-    print_lines(truncate_lines(skipped), sys.stderr)
-    run_info = Store(folder).read_run()
-    run = StudyRuns(
-        records, tuple(profiles), None, run_info.get("margin"), folder / "cells", bool(run_info.get("margin_late"))
-    )
-    run = dataclasses.replace(run, run=_analyse_run(run))
+    command = str(Store(folder).read_run()["command"])
+    run = load_plain_run(folder)
     places = dict.fromkeys((c["study"], c.get("suite")) for c in load_study("claims").options["claims"] if "study" in c)
     # A study is judged once per suite that a claim asks about.
     for name, suite in places:
         study = load_study(name)
         if study.rule not in PLAIN_RUN_RULES or not (selection := select_study_runs(study, run, suite)):
             continue
-        answer = RULES[study.rule](study, selection)
+        answer = judge_study(study, selection)
         if answer.parts:
-            content = stored.build_content(
-                study, answer, selection, selection.records[0].cell.preset, str(run_info["command"])
-            )
+            content = stored.build_content(study, answer, selection, selection.records[0].cell.preset, command)
             key = f"{name}/{suite}" if suite else name
             yield content | {"study": key, "folder": str(folder), "plain": True}
+
+
+def load_plain_run(folder: Path) -> StudyRuns:
+    """The records and profiles of a run; where methods have several learning rates, each at its chosen one.
+
+    Raises UserError where the run cannot be read, or where nothing can choose the rates.
+    """
+    records, profiles, skipped = stored_run(folder)
+    print_lines(truncate_lines(skipped), sys.stderr)
+    info, fresh = Store(folder).read_run(), select_fresh_records(records)
+    run = StudyRuns(
+        fresh.records,
+        tuple(profiles),
+        None,
+        info.get("margin"),
+        folder / "cells",
+        bool(info.get("margin_late")),
+        best=fresh.best,
+        choice=fresh.note,
+    )
+    return dataclasses.replace(run, run=_analyse_run(run))
+
+
+def load_runs_of_study(study: Study, folder: Path) -> StudyRuns:
+    """The cells of a stored run that a study can judge. Raises UserError where there are none."""
+    if not (folder / "run.json").is_file():
+        raise UserError(f"--runs {folder}: no run there; give the folder of a `run`")
+    selection = select_study_runs(study, load_plain_run(folder))
+    if selection is None:
+        suite, methods = (study.grids[0][name] for name in ("suite", "methods"))
+        raise UserError(
+            f"--runs {folder}: it has no cells that study {study.name} can compare; it needs suite {suite} with methods"
+            f" such as {methods}, trained alike"
+        )
+    return selection
 
 
 def _analyse_run(run: StudyRuns) -> Analysis | None:
@@ -138,6 +182,10 @@ def select_study_runs(study: Study, run: StudyRuns, suite: str | None = None) ->
     from reports.statistics.analysis import analyse
 
     records = select_records(study, run.records, suite or str(study.grids[0]["suite"]))
+    if study.rule == "contrast":
+        # places of another task would be other places, and metrics of another task would replace these
+        tasks = {task for grid in study.grids for task in str(grid["tasks"]).split(",")}
+        records = [r for r in records if r.cell.task in tasks]
     selection = dataclasses.replace(run, records=records, margin=run.margin or study.margin)
     if study.rule != "compared" or len({_get_way(r) for r in records}) < 2:
         return selection if records else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -41,6 +42,20 @@ MARGIN_RULES = frozenset({"compared", "contrast", "gaps", "halves", "streams", "
 """Rules that need a margin."""
 TABLE_RULES = frozenset({"halves", "surface"})
 """Rules that judge a table of runs, which --runs may name in place of training."""
+
+
+NEAR = 2.0
+"""Points below the best mean validation score within which a rate counts as usable."""
+
+
+def judge_study(study: Study, seen: StudyRuns) -> Answer:
+    """The answer of the study's rule; where rates were chosen, with how and with their table."""
+    answer = RULES[study.rule](study, seen)
+    if not seen.choice:
+        return answer
+    rates = surface.list_rates(seen.best, seen.records[0].cell.label, NEAR)
+    tables = [*answer.tables, (surface.RATES_TITLE, rates, surface.RATES)]
+    return dataclasses.replace(answer, notes=[*answer.notes, seen.choice], tables=tables)
 
 
 def check_study(study: Study) -> None:

@@ -24,10 +24,12 @@ from reports.document import Findings
 from results.report import check_formats, write_report
 from studies import stored
 from studies.answer import Answer, StudyRuns
-from studies.collected import collect_contents
+from studies.collected import PLAIN_RUN_RULES, add_exact_contents, collect_contents, load_runs_of_study
+from studies.declared_rates import Rates, select_rates
+from studies.fresh_seeds import FreshRecords, select_fresh_records
 from studies.page import build_findings, build_page
-from studies.rulebook import RULES, TABLE_RULES, check_study as check_rule
-from studies.specs import build_specs, list_confirming, resolve_folder
+from studies.rulebook import TABLE_RULES, check_study as check_rule, judge_study
+from studies.specs import build_specs, list_confirming, list_grid_rates, resolve_folder
 from studies.study import Study
 from studies.surface.runs import FILE as RUNS_FILE, read_runs, write_runs
 from studies.surface.stages import check_spec, run_stages
@@ -72,31 +74,34 @@ def run_study(
     if not runs:
         for spec, count in zip(grid_specs, confirming, strict=True):
             check_spec(study.name, spec, count)
-    out = Path(
-        flags.get("out")
-        or (grid_specs[0].folder if grid_specs else resolve_folder(study, grid_specs, first_spec.preset, runs))
-    )
+    # a stored run that is judged here is no run of this study, so it gets a folder of its own
+    default_out = resolve_folder(study, [], first_spec.preset, runs) if runs or not grid_specs else grid_specs[0].folder
+    out = Path(flags.get("out") or default_out)
     # Before any training: a folder of another study must not get these cells.
     stored.check_folder(out, study)
     table = read_runs(runs[0]) if runs and study.rule in TABLE_RULES else None
-    if grid_specs and table is None:
-        run_grids(study, grid_specs, command, listen, out, confirming)
+    is_training = bool(grid_specs) and not runs
+    if is_training:
+        run_grids(study, grid_specs, command, listen, out, confirming, list_grid_rates(study, flags))
     on_report()
     lines: list[str] = []
     if table is not None:
         study_runs = StudyRuns(margin=study.margin, runs=table)
-    elif grid_specs:
+    elif is_training:
         study_runs, lines = load_folder(study, out)
+    elif runs and study.rule in PLAIN_RUN_RULES:
+        study_runs = load_runs_of_study(study, runs[0])
     else:
-        stored_contents = (
-            collect_contents(runs or _list_roots(flags, out), named=bool(runs)) if study.rule == "claims" else {}
-        )
-        study_runs = StudyRuns(stored=stored_contents)
-    answer = RULES[study.rule](study, study_runs)
-    _store_content(out, stored.build_content(study, answer, study_runs, first_spec.preset, command))
+        study_runs = StudyRuns()
+        if study.rule == "claims":
+            contents = collect_contents(runs or _list_roots(flags, out), named=bool(runs))
+            study_runs = StudyRuns(stored=add_exact_contents(contents))
+    answer = judge_study(study, study_runs)
+    preset = study_runs.records[0].cell.preset if study_runs.records else first_spec.preset
+    _store_content(out, stored.build_content(study, answer, study_runs, preset, command))
     if answer.runs is not None:
         write_runs(answer.runs, out / RUNS_FILE)
-    path = _write_report(study, answer, study_runs, out, first_spec, command, lines)
+    path = _write_report(study, answer, study_runs, out, first_spec, command, lines, is_whole=is_training)
     failed = sum(r.status != "ok" for r in study_runs.records)
     return StudyOutcome(
         out,
@@ -111,11 +116,12 @@ def run_study(
 
 
 def check_request(study: Study, runs: Sequence[Path]) -> None:
-    """Raise UserError for a study that its rule cannot judge, and for --runs with a study other than `claims`."""
+    """Raise UserError for a study that its rule cannot judge, and for --runs that it cannot judge."""
     check_rule(study)
-    if runs and study.rule in TABLE_RULES and len(runs) > 1:
-        raise UserError(f"--runs: study {study.name} judges one stored table; give one folder")
-    if runs and study.rule not in ("claims", *TABLE_RULES):
+    if runs and study.rule != "claims" and len(runs) > 1:
+        judged = "stored table" if study.rule in TABLE_RULES else "stored run"
+        raise UserError(f"--runs: study {study.name} judges one {judged}; give one folder")
+    if runs and study.rule not in ("claims", *TABLE_RULES, *PLAIN_RUN_RULES):
         raise UserError(f"--runs: study {study.name} trains its own cells; allowed: study claims --runs DIR,DIR")
 
 
@@ -131,8 +137,12 @@ def run_grids(
     listen: Callable[[int], Listener],
     out: Path,
     confirming: Sequence[int] = (),
+    rates: Sequence[Rates] = (),
 ) -> None:
-    """Run every grid into one folder, and write its run.json; `confirming`: fresh seeds of each grid (run_stages)."""
+    """Run every grid into one folder, and write its run.json.
+
+    Of each grid: `confirming`, its fresh seeds (run_stages), and `rates`, those that it declares by method.
+    """
     records: dict[str, Record] = {}
     dropped: list[str] = []
     store = Store(out)
@@ -148,11 +158,12 @@ def run_grids(
 
     try:
         for i, spec in enumerate(made):
+            select = select_rates(rates[i] if i < len(rates) else {})
             if i < len(confirming) and confirming[i]:
-                for _ in run_stages(spec, confirming[i], train):
+                for _ in run_stages(spec, confirming[i], train, select):
                     pass
             else:
-                train(spec)
+                train(spec, select)
     except BaseException:
         # run.json has the cells of the stage that stopped: a report of the folder must not miss those before it
         if records:
@@ -189,8 +200,15 @@ def load_folder(study: Study, out: Path) -> tuple[StudyRuns, list[str]]:
     store = Store(out)
     run_info = store.read_run()
     margin, late = run_info.get("margin"), bool(run_info.get("margin_late"))
-    study_analysis = analyse(records, profiles, margin=margin, cells=store.cells, late=late) if study.compares else None
-    return StudyRuns(records, tuple(profiles), study_analysis, margin, store.cells, late), lines
+    # the rules of a table choose the rates themselves
+    fresh = FreshRecords(records) if study.rule in TABLE_RULES else select_fresh_records(records)
+    seen = StudyRuns(
+        fresh.records, tuple(profiles), None, margin, store.cells, late, best=fresh.best, choice=fresh.note
+    )
+    if study.compares:
+        study_analysis = analyse(seen.records, profiles, margin=margin, cells=store.cells, late=late)
+        seen = dataclasses.replace(seen, analysis=study_analysis)
+    return seen, lines
 
 
 def rewrite_study_report(out: Path, spec: Spec, to: Path | None = None) -> tuple[Path, list[str]]:
@@ -207,8 +225,10 @@ def rewrite_study_report(out: Path, spec: Spec, to: Path | None = None) -> tuple
             f"{out} is study {study.name}, which declares its question itself; leave out --primary, --collapse-margin"
         )
     check_request(study, ())
-    study_runs, lines = load_folder(study, out) if study.grids else (StudyRuns(), [])
-    answer = RULES[study.rule](study, study_runs) if study.grids else stored.load_answer(content)
+    # the runs that --runs has named are in another folder
+    has_runs = bool(study.grids) and (out / "run.json").is_file()
+    study_runs, lines = load_folder(study, out) if has_runs else (StudyRuns(), [])
+    answer = judge_study(study, study_runs) if has_runs else stored.load_answer(content)
     return _write_report(study, answer, study_runs, out, spec, content.get("command", ""), lines, to), lines
 
 
@@ -221,12 +241,15 @@ def _write_report(
     command: str,
     lines: Sequence[str] = (),
     to: Path | None = None,
+    *,
+    is_whole: bool = True,
 ) -> Path:
+    """Write the report; the ordinary tables of its runs are part of it where it `is_whole`."""
     from reports import findings as ordinary
     from reports.render import write_page
 
     # thousands of cells that differ in a rate are no methods to rank: the tables of the rule are the report
-    if not seen.records or answer.runs is not None:
+    if not seen.records or answer.runs is not None or not is_whole:
         page = build_page(study, answer, build_findings(study, answer, seen, Findings()), command)
         path: Path = write_page(page, to or out / "report", spec.formats, spec.figures)
         return path

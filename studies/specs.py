@@ -13,10 +13,14 @@ from harness.core.file_names import make_file_name
 from harness.core.method import STRATEGIES
 from harness.core.spec import MACHINE_FIELDS, RUNS, Spec
 from harness.core.spec_reading import make_spec
+from studies.declared_rates import Rates, check_rates, list_rates
 from studies.study import Study
 
-STUDY_FIELDS = frozenset({"quick", "confirm"})
-"""Keys of a grid that are no fields of Spec; `confirm`: seeds that compare the methods at their best rates."""
+STUDY_FIELDS = frozenset({"quick", "confirm", "rates"})
+"""Keys of a grid that are no fields of Spec.
+
+`confirm`: seeds that compare the methods at their best rates. `rates`: rates by method (see declared_rates).
+"""
 
 
 def build_specs(study: Study, flags: Mapping[str, Any]) -> list[Spec]:
@@ -28,8 +32,23 @@ def build_specs(study: Study, flags: Mapping[str, Any]) -> list[Spec]:
 
 def list_confirming(study: Study, flags: Mapping[str, Any]) -> list[int]:
     """For each grid the number of fresh seeds that compare the methods at their best rates; 0: none."""
+    return [int(_merge_quick(grid, flags).get("confirm", 0)) for grid in study.grids]
+
+
+def list_grid_rates(study: Study, flags: Mapping[str, Any]) -> list[Rates]:
+    """For each grid its rates by method; none where the user gives --lr. Raises UserError for another form."""
+    if "lr" in flags:
+        return [{} for _ in study.grids]
+    tables = [_merge_quick(grid, flags).get("rates", {}) for grid in study.grids]
+    for table in tables:
+        check_rates(study.name, table)
+    return tables
+
+
+def _merge_quick(grid: Mapping[str, Any], flags: Mapping[str, Any]) -> dict[str, Any]:
+    """The grid; in preset quick with its settings of the embedded default only: real data keeps the full budget."""
     quick = flags.get("preset", "quick") == "quick"
-    return [int((grid | (grid.get("quick", {}) if quick else {})).get("confirm", 0)) for grid in study.grids]
+    return {**grid, **(grid.get("quick", {}) if quick else {})}
 
 
 def resolve_folder(study: Study, made: list[Spec], preset: str, runs: Sequence[Path] = ()) -> Path:
@@ -41,10 +60,11 @@ def resolve_folder(study: Study, made: list[Spec], preset: str, runs: Sequence[P
 
 
 def _build_fields(study: Study, grid: Mapping[str, Any], flags: Mapping[str, Any]) -> dict[str, Any]:
-    fields = {name: value for name, value in grid.items() if name not in STUDY_FIELDS}
-    # Settings of the embedded default only: real data keeps the study's full budget.
-    if flags.get("preset", "quick") == "quick":
-        fields |= {name: value for name, value in grid.get("quick", {}).items() if name not in STUDY_FIELDS}
+    merged = _merge_quick(grid, flags)
+    fields = {name: value for name, value in merged.items() if name not in STUDY_FIELDS}
+    if merged.get("rates"):
+        check_rates(study.name, merged["rates"])
+        fields["lr"] = list_rates(merged["rates"])
     if study.margin is not None:
         fields["margin"] = study.margin
     overrides = dict(flags)
@@ -70,6 +90,9 @@ def replace_seeds(declared: str, given: str) -> str:
     """
     if "=" not in declared or not re.fullmatch("[0-9]{1,9}", given.strip()):
         return given
+    if fresh := re.match(r"([0-9]+)\.\.[0-9]+ *,", declared):
+        first = int(fresh[1])
+        return f"{first}..{first + max(1, int(given)) - 1}," + declared[fresh.end() :]
     if re.match("[0-9]+ *,", declared):
         return re.sub("^[0-9]+", given.strip(), declared)
     return re.sub(r"=[0-9]+\.\.[0-9]+", f"=0..{max(0, int(given) - 1)}", declared)

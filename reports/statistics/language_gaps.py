@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from reports.compare import collect_metric
@@ -19,6 +20,7 @@ from reports.statistics.crossed import estimate_crossed, estimate_example_varian
 from reports.statistics.evidence import Evidence
 from reports.statistics.examples import SplitPredictions
 from reports.statistics.shared_seeds import estimate_over_seeds, is_crossed
+from reports.statistics.student import Student
 
 SUITE, METRIC, ENGLISH = "xnli", "accuracy_", "accuracy_en"
 FAMILIES: Mapping[str, tuple[str, ...]] = {
@@ -35,6 +37,22 @@ FAMILIES: Mapping[str, tuple[str, ...]] = {
     "Sino-Tibetan": ("zh",),
 }
 ALL = "all but English"
+GROUPS: Mapping[str, tuple[str, ...]] = {**FAMILIES, ALL: tuple(code for codes in FAMILIES.values() for code in codes)}
+"""The families, and all of their languages together."""
+
+
+@dataclass(frozen=True)
+class LanguageGap:
+    """Points of a group of languages less those of English: the mean over `runs` seeds, with its `estimate`.
+
+    `has_examples`: the estimate holds for new seeds and new examples, the translations of an example being drawn
+    together; else for new seeds.
+    """
+
+    mean: float
+    runs: int
+    estimate: Student | None
+    has_examples: bool
 
 
 def build_language_rows(grid: Grid, found: Mapping[str, Evidence | str], baseline: str) -> list[dict[str, Any]]:
@@ -46,25 +64,34 @@ def build_language_rows(grid: Grid, found: Mapping[str, Evidence | str], baselin
     """
     if grid.suite != SUITE:
         return []
-    groups = {**FAMILIES, ALL: tuple(code for codes in FAMILIES.values() for code in codes)}
     rows = []
     for task in grid.tasks:
         evidence = found.get(task, "")
-        for family, codes in groups.items():
-            reference = _collect_drops(grid, task, baseline, codes)
+        for family, codes in GROUPS.items():
             for method in grid.methods:
                 drops = _collect_drops(grid, task, method, codes)
                 if not drops:
                     continue
                 place = {"suite": SUITE, "task": task, "family": family, "languages": " ".join(codes), "method": method}
-                units = _collect_units(grid, task, method, codes, evidence)
-                row = place | {"asked": len(grid.of(task, method))} | _describe("drop", drops, units)
+                drop = _estimate_gap(drops, _collect_units(grid, task, method, codes, evidence))
+                row = place | {"asked": len(grid.of(task, method))} | _describe("drop", drop)
                 if method != baseline:
-                    common = {seeds: drop - reference[seeds] for seeds, drop in drops.items() if seeds in reference}
-                    other = _collect_units(grid, task, baseline, codes, evidence)
-                    row |= _describe("excess", common, {s: units[s] - other[s] for s in units if s in other})
+                    row |= _describe("excess", estimate_excess(grid, task, method, baseline, codes, evidence))
                 rows.append(row)
     return rows
+
+
+def estimate_excess(
+    grid: Grid, task: str, method: str, baseline: str, codes: Sequence[str], evidence: Evidence | str
+) -> LanguageGap | None:
+    """The drop of a method from English to these languages less that of the baseline, on the seeds that both have.
+
+    Negative where the method loses more than the baseline. None without such seeds.
+    """
+    drops, reference = (_collect_drops(grid, task, name, codes) for name in (method, baseline))
+    common = {seeds: drop - reference[seeds] for seeds, drop in drops.items() if seeds in reference}
+    units, other = (_collect_units(grid, task, name, codes, evidence) for name in (method, baseline))
+    return _estimate_gap(common, {seeds: units[seeds] - other[seeds] for seeds in units if seeds in other})
 
 
 def _collect_drops(grid: Grid, task: str, method: str, codes: Sequence[str]) -> dict[Seeds, float]:
@@ -106,25 +133,32 @@ def _score_units(split: SplitPredictions, row: int) -> Any:
     return (split.predictions[row] == split.targets)[order].astype(float)
 
 
-def _describe(name: str, drops: Mapping[Seeds, float], units: Mapping[Seeds, Any]) -> dict[str, Any]:
-    """The mean of `drops` and its interval; `runs` are the seeds."""
+def _estimate_gap(gaps: Mapping[Seeds, float], units: Mapping[Seeds, Any]) -> LanguageGap | None:
+    """From `gaps` by seed, and of each seed the same by example [units]; None of no seed."""
     import numpy as np
 
-    estimate, joint = estimate_over_seeds(drops), False
-    if len(drops) > 1 and set(units) >= set(drops):
-        values = np.stack([units[seeds] for seeds in drops], axis=1)
+    if not gaps:
+        return None
+    mean, estimate = statistics.fmean(gaps.values()), estimate_over_seeds(gaps)
+    if len(gaps) > 1 and set(units) >= set(gaps):
+        values = np.stack([units[seeds] for seeds in gaps], axis=1)
         count = len(values)
         # influences of a mean over units; G / (G - 1) for the variance
         influences = (values - values.mean(axis=0)) / count * math.sqrt(count / max(1, count - 1))
-        shared = estimate if is_crossed(drops) else None
+        shared = estimate if is_crossed(gaps) else None
         variance = estimate_example_variance(influences)
-        crossed = estimate_crossed(list(drops.values()), variance, count, shared)
+        crossed = estimate_crossed(list(gaps.values()), variance, count, shared)
         if crossed is not None:
-            estimate, joint = crossed.both, True
+            return LanguageGap(mean, len(gaps), crossed.both, True)
+    return LanguageGap(mean, len(gaps), estimate, False)
+
+
+def _describe(name: str, gap: LanguageGap | None) -> dict[str, Any]:
+    estimate = gap.estimate if gap else None
     return {
-        name: statistics.fmean(drops.values()) if drops else None,
+        name: gap.mean if gap else None,
         f"{name}_low": estimate.low if estimate else None,
         f"{name}_high": estimate.high if estimate else None,
-        f"{name}_runs": len(drops),
-        f"{name}_examples": joint,
+        f"{name}_runs": gap.runs if gap else 0,
+        f"{name}_examples": gap is not None and gap.has_examples,
     }

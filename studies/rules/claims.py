@@ -27,9 +27,11 @@ def judge(study: Study, seen: StudyRuns) -> Answer:
             if part := get_part(content, claim.get("part")):
                 evidence.append((content, part))
         rows += [_build_row(claim, one, part) for one, part in evidence] or [_build_open_row(claim)]
-        parts |= {f"{claim['says']} ({_format_data(one)}, {one['folder']})": part for one, part in evidence}
+        parts |= {f"{claim['says']} ({_format_data(one, part)}, {one['folder']})": part for one, part in evidence}
         # Synthetic data appears as evidence, but only real data and exact counts decide.
-        real[claim["says"]] = [part.kind for one, part in evidence if not one["stand_in"]]
+        kinds = [part.kind for one, part in evidence if part.exact or not one["stand_in"]]
+        # several entries of one claim are evidence of the same claim
+        real.setdefault(claim["says"], []).extend(kinds)
     verdicts = [merge_verdicts(kinds) if kinds else None for kinds in real.values()]
     # Not `merge_verdicts`: a claim without evidence (None) also leaves the whole undecided.
     kind: Kind = "contradicted" if "contradicted" in verdicts else "undecided"
@@ -53,7 +55,7 @@ def get_part(one: Content, name: str | None) -> Part | None:
             return None
         return Part(one["kind"], one["sentence"])
     part = one["parts"].get(name)
-    return None if part is None else Part(part["kind"], part["sentence"], part.get("power", ""))
+    return None if part is None else Part(**part)
 
 
 def _format_sentence(verdicts: Sequence[Kind | None]) -> str:
@@ -75,7 +77,9 @@ def _list_notes(rows: Sequence[Mapping[str, str]]) -> list[str]:
     return notes + ([f"to run the missing studies: {'; '.join(dict.fromkeys(missing))}"] if missing else [])
 
 
-def _format_data(one: Content) -> str:
+def _format_data(one: Content, part: Part) -> str:
+    if part.exact:
+        return "exact"
     return f"{one['preset']}{', synthetic' if one['stand_in'] else ''}"
 
 
@@ -85,7 +89,7 @@ def _build_row(claim: Claim, one: Content, part: Part) -> dict[str, str]:
         "claim": claim["says"],
         "from": claim["origin"],
         "study": claim["study"],
-        "data": _format_data(one),
+        "data": _format_data(one, part),
         "margin": "" if one.get("margin") is None else f"{one['margin']:g}",
         "verdict": f"{part.kind}{late}",
         "evidence": part.summary,

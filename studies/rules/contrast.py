@@ -18,6 +18,7 @@ from reports.statistics.shared_seeds import estimate_over_seeds
 from reports.statistics.student import Student
 from studies.answer import Answer, Part, StudyRuns
 from studies.rules.collapsing import find_refusal
+from studies.rules.families import EVERY, FamilyVerdicts, judge_families
 from studies.rules.margins import describe_estimate_power, format_interval, judge_estimates
 from studies.study import Kind, Study
 
@@ -32,7 +33,10 @@ VERDICT_PHRASES: Mapping[Kind, str] = {
 
 
 def judge(study: Study, seen: StudyRuns) -> Answer:
-    """Options: `subject`, `against`, `places` (tasks or metrics), `near` (some of them)."""
+    """Options: `subject`, `against`, `places` (tasks or metrics), `near` (some of them).
+
+    `families`, true for metrics that are languages: a verdict for each language family too.
+    """
     o, margin = study.options, seen.margin or 0.0
     subject, first = (collect_places(seen, o[name], o["places"]) for name in ("subject", "against"))
     differences = {place: _subtract_paired(by, first.get(place, {})) for place, by in subject.items()}
@@ -45,8 +49,17 @@ def judge(study: Study, seen: StudyRuns) -> Answer:
         return Answer("undecided", f"No verdict yet; missing: {lacks}.", {}, rows, notes, lacks)
     methods = (o["subject"], o["against"])
     refused = find_refusal(seen, methods, [] if o["places"] == "metrics" else list(differences))
-    part = _judge_contrast(differences, far, o, margin, count_failures(seen.records, methods), refused)
-    return Answer(part.kind, part.summary, {"far": part}, rows, notes)
+    broken = count_failures(seen.records, methods)
+    families = FamilyVerdicts(None, {}, ())
+    if o.get("families"):
+        families = judge_families(seen, methods, margin, is_broken=bool(broken), is_refused=bool(refused))
+    contrast = estimate_contrast(differences, o["near"])
+    if families.overall is not None and families.overall.has_examples:
+        contrast = families.overall.estimate
+        notes = [f"margin {margin:g} points, seeds paired; the verdict's interval is for new seeds and new examples"]
+    part = _judge_contrast(contrast, far, o, margin, broken, refused)
+    sentence = f"{part.summary} {families.parts[EVERY].sentence}" if families.parts else part.summary
+    return Answer(part.kind, sentence, {"far": part, **families.parts}, rows, notes, tables=list(families.tables))
 
 
 def _subtract_paired(subject: Mapping[Seeds, float], reference: Mapping[Seeds, float]) -> dict[Seeds, float]:
@@ -55,13 +68,13 @@ def _subtract_paired(subject: Mapping[Seeds, float], reference: Mapping[Seeds, f
 
 
 def _judge_contrast(
-    lost: ScoresByPlace, far: Sequence[str], o: Mapping[str, Any], margin: float, broken: int, refused: str = ""
+    contrast: Student | None, far: Sequence[str], o: Mapping[str, Any], margin: float, broken: int, refused: str = ""
 ) -> Part:
     """The verdict on the contrast; undecided where cells failed (`broken`), because the failed ones may be the worst.
 
     `refused`: why nothing can be confirmed.
     """
-    contrast = None if broken else estimate_contrast(lost, o["near"])
+    contrast = None if broken else contrast
     kind = judge_estimates([contrast], margin, "not worse", refused=[bool(refused)])[0]
     places_far = ", ".join(far) if len(far) <= 4 else f"{len(far)} other places"
     where = f"on {places_far} than on {', '.join(o['near'])}"

@@ -8,6 +8,7 @@ lora -> all three                                     total
 
 from __future__ import annotations
 
+import dataclasses
 import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -118,17 +119,24 @@ def judge_shares(found: Mapping[str, ProfileMemory], threshold: float) -> dict[s
         "recomputation": ("half frozen", "half frozen, recomputed", "total"),
         "together": ("lora", "all three", "total"),
     }
-    return {
-        name: _judge_share(
-            name,
-            getattr(found[a], of) - getattr(found[b], of),
-            found["lora"].total,
-            threshold,
-            of != "state" or (found[a].frozen and found[b].frozen),
-        )
-        for name, (a, b, of) in differences.items()
-        if {a, b, "lora"} <= set(found) and None not in (getattr(found[a], of), getattr(found[b], of))
-    }
+    parts = {}
+    for name, (a, b, of) in differences.items():
+        if not {a, b, "lora"} <= set(found) or None in (getattr(found[a], of), getattr(found[b], of)):
+            continue
+        is_recorded = of != "state" or (found[a].frozen and found[b].frozen)
+        saved = getattr(found[a], of) - getattr(found[b], of)
+        part = _judge_share(name, saved, found["lora"].total, threshold, is_recorded)
+        parts[name] = part if of == "total" else _mark_exact(part, saved, found["lora"], threshold)
+    return parts
+
+
+def _mark_exact(part: Part, saved: int, lora: ProfileMemory, threshold: float) -> Part:
+    """A share that is too small even of what LoRA stores between two steps: the peak can only lower it."""
+    stored = None if lora.backbone is None else lora.backbone + lora.state
+    if part.kind != "contradicted" or stored is None or saved >= threshold * stored:
+        return part
+    share = f"Of weights and training state alone, both counted exactly, it is {100 * saved / stored:.1f} %."
+    return dataclasses.replace(part, sentence=f"{part.sentence} {share}", exact=True)
 
 
 def judge_speed(lora: Profile | None, half: Profile | None) -> dict[str, Part]:

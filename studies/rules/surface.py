@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from harness.core.text import count_noun
@@ -56,7 +56,7 @@ def judge(study: Study, seen: StudyRuns) -> Answer:
     lacks = lacks or (f"more seeds, or seeds that differ, of {', '.join(unknown)}" if unknown else "")
     sentence = " ".join(parts[c.name].summary for c in deciding)
     tables: list[Extra] = [
-        ("Best learning rates, chosen on validation parts", _list_rates(best, reference, study.options["near"]), RATES),
+        (RATES_TITLE, list_rates(best, reference, study.options["near"]), RATES),
         ("Scores at the best rates, by task", _list_scores(tasks), SCORES),
         ("Sharpness of the loss", list_sharpness(runs, best, reference), SHARPNESS_NOTES),
         ("Sharpness and best rate", list_correlations(runs, best), CORRELATION_NOTES),
@@ -80,6 +80,7 @@ def judge(study: Study, seen: StudyRuns) -> Answer:
     )
 
 
+RATES_TITLE = "Best learning rates, chosen on validation parts"
 RATES = (
     "best rate: the rate with the highest mean validation score. interval: 95 % of 2,000 bootstrap draws of the search"
     " seeds choose a rate within. ratio: to the reference's best rate, in the same draws.",
@@ -144,7 +145,8 @@ def _list_contrasts(contrasts: Sequence[Contrast], margin: float, tasks: Sequenc
     return rows
 
 
-def _list_rates(best: dict[tuple[Place, str], BestRate], reference: str, near: float) -> Rows:
+def list_rates(best: Mapping[tuple[Place, str], BestRate], reference: str, near: float) -> Rows:
+    """One row per place and method: the best rate, its interval, and its ratio to the reference's."""
     rows = []
     for (place, method), found in best.items():
         low, high = found.interval

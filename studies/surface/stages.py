@@ -25,9 +25,14 @@ Train = Callable[[Spec, Callable[[Plan], Plan]], Sequence[Record]]
 """Trains the missing cells of a spec's plan, less those that the function leaves out, and returns their records."""
 
 
-def run_stages(spec: Spec, confirming: int, train: Train) -> Iterator[Sequence[Record]]:
-    """The records of each stage of one grid; `confirming` is the number of fresh seeds of the last one."""
-    records = list(train(spec, _keep_all))
+def run_stages(
+    spec: Spec, confirming: int, train: Train, select: Callable[[Plan], Plan] = lambda plan: plan
+) -> Iterator[Sequence[Record]]:
+    """The records of each stage of one grid; `confirming` is the number of fresh seeds of the last one.
+
+    `select` keeps the cells of the search, such as the rates that each method has of its own.
+    """
+    records = list(train(spec, select))
     yield records
     best = _choose(records)
     beyond = {key: extend_rates(rate) for key, rate in best.items()}
@@ -68,10 +73,6 @@ def _locate(planned: PlannedCell) -> tuple[Any, ...]:
     return (*locate_cell(planned.cell), planned.cell.label)
 
 
-def _keep_all(plan: Plan) -> Plan:
-    return plan
-
-
 def _keep_cells(wanted: Callable[[PlannedCell], bool]) -> Callable[[Plan], Plan]:
     def select(plan: Plan) -> Plan:
         return dataclasses.replace(plan, cells=tuple(planned for planned in plan.cells if wanted(planned)))
@@ -84,8 +85,8 @@ def check_grids(name: str, grids: Collection[dict[str, Any]]) -> None:
     for grid in grids:
         if "confirm" in grid and not (isinstance(grid["confirm"], int) and grid["confirm"] > 1):
             raise UserError(f"study {name}: confirm={shorten(grid['confirm'])}: give a number of seeds, two or more")
-        if "confirm" in grid and not (grid.get("validation") and "lr" in grid):
-            raise UserError(f"study {name}: a grid with 'confirm' needs lr = [...] and validation = true")
+        if "confirm" in grid and not (grid.get("validation") and {"lr", "rates"} & set(grid)):
+            raise UserError(f"study {name}: a grid with 'confirm' needs validation = true, and lr = [...] or rates")
 
 
 def check_spec(name: str, spec: Spec, confirming: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import lzma
 import os
 import shutil
@@ -98,6 +99,30 @@ def test_without_logits_all_else_stays_and_records_are_true_of_their_files(run: 
     assert sizes[0] < 0.7 * sizes[1]
     texts = [(tmp_path / f / "report" / "report.md").read_text() for f in ("out", "whole")]
     assert texts[0] == texts[1]
+
+
+def test_predictions_of_the_named_methods_only(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The other cells keep all else; what was left out is noted, also of a run that was unpacked and packed again."""
+    before = Store(run).read()[0]
+    labels = sorted({record.cell.label for record in before.values()})
+    assert len(labels) > 1 and all(record.predictions for record in before.values() if record.status == "ok")
+    main([str(run), str(tmp_path / "first"), "--without-logits"])
+    main(["--unpack", str(tmp_path / "first"), str(tmp_path / "repacked")])
+    assert main([str(tmp_path / "repacked"), str(tmp_path / "out"), "--predictions", labels[0]]) == 0
+    main(["--unpack", str(tmp_path / "out"), str(tmp_path / "back")])
+    kept, lines = Store(tmp_path / "back").read()
+    assert lines == [] and set(kept) == set(before)
+    note = json.loads((tmp_path / "back" / "packed.json").read_text())
+    left_out = note["predictions left out"]
+    for key, own in before.items():
+        assert kept[key].model_copy(update={"predictions": own.predictions}) == own
+        assert (tmp_path / "back" / "cells" / f"{key}.parquet").exists() == (kept[key].predictions is not None)
+        if own.predictions is not None:
+            assert (kept[key].predictions is None) == (own.cell.label != labels[0])
+            assert (f"cells/{key}.parquet" in left_out) == (own.cell.label != labels[0])
+    assert note["left out"] == "logits"
+    assert main([str(run), str(tmp_path / "none"), "--predictions", "lor"]) == 2
+    assert "no cell" in capsys.readouterr().err
 
 
 def test_mistakes_are_one_line(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -138,9 +138,64 @@ def test_claims_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixt
     lines = [line for line in text.splitlines() if line.startswith("| as good as full")]
     assert ["contradicted" in line for line in lines] == [True, False] and str(runs[1].name) in lines[1]
     assert main(["study", "claims", "--runs", str(tmp_path / "none")]) == 2
-    assert main(["study", "parity", "--runs", str(runs[0])]) == 2
+    assert main(["study", "accounting", "--runs", str(runs[0])]) == 2
     said = capsys.readouterr().err.splitlines()
     assert len(said) == 2 and "no run and no study there" in said[0] and "study claims --runs" in said[1]
+
+
+def test_a_study_judges_a_stored_run_in_place_of_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run, out = plain(tmp_path / "run", lorasp=0.0, full=10.0), tmp_path / "out"
+    before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
+    assert main(["study", "parity", "--runs", str(run), "--out", str(out), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["verdict"] == "contradicted"
+    assert before == {path: path.stat().st_mtime_ns for path in run.rglob("*")}
+    assert json.loads((out / FILE).read_text())["preset"] == "quick"
+    text = (out / "report" / "report.md").read_text()
+    assert "Verdict: contradicted" in text
+    assert main(["report", str(out)]) == 0 and "Verdict: contradicted" in (out / "report" / "report.md").read_text()
+    capsys.readouterr()
+    for words, says in (
+        (["multilingual", "--runs", str(run)], "no cells that study multilingual can compare; it needs suite xnli"),
+        (["parity", "--runs", f"{run},{run}"], "judges one stored run; give one folder"),
+        (["parity", "--runs", str(tmp_path)], "no run there"),
+    ):
+        assert main(["study", *words, "--out", str(tmp_path / "other")]) == 2
+        assert says in capsys.readouterr().err
+
+
+def rated(rates: dict[str, dict[float, float]], seeds: int, *, validation: bool = True) -> list[Any]:
+    """Runs of one task: method -> rate -> score; the validation score is that less 1, and noise is by seed."""
+    made = []
+    for method, by_rate in rates.items():
+        for rate, score in by_rate.items():
+            for seed in range(seeds):
+                value = score + NOISE[seed % 5] * (2 if method == "lorasp" else 1)
+                held = {"matthews_correlation_heldout": value - 1} if validation else {}
+                scores = {"matthews_correlation": value, **held}
+                made.append(record(value, cell("cola", method, seed, protocol={"lr": rate}), ("cola",), scores=scores))
+    return made
+
+
+def test_rates_of_a_plain_run_are_chosen_by_seeds_that_are_not_compared(tmp_path: Path) -> None:
+    rates = {"lora": {1e-3: 80.0, 2e-3: 70.0}, "lorasp": {1e-3: 60.0, 2e-3: 80.0}, "full": {1e-4: 85.0}}
+    run = store_of(tmp_path / "run", rated(rates, 12))
+    (parity,) = collect_contents([run], named=True)["parity"]
+    assert {n: p["kind"] for n, p in parity["parts"].items()} == {
+        "lorasp against full": "contradicted",
+        "lorasp against lora": "confirmed",
+    }
+    assert [row["pairs"] for row in parity["evidence"]] == ["9", "9"]
+    assert any("3 seeds chose it" in note and "9 seeds compared" in note for note in parity["notes"])
+
+
+@pytest.mark.parametrize(
+    ("seeds", "validation", "says"), [(8, False, "no validation scores"), (3, True, "4 or more are needed")]
+)
+def test_rates_that_nothing_can_choose_are_refused(tmp_path: Path, seeds: int, validation: bool, says: str) -> None:
+    rates = {"lora": {1e-3: 80.0, 2e-3: 70.0}, "lorasp": {1e-3: 60.0, 2e-3: 80.0}}
+    run = store_of(tmp_path / "run", rated(rates, seeds, validation=validation))
+    with pytest.raises(UserError, match=says):
+        collect_contents([run], named=True)
 
 
 def test_a_packed_run_is_named_with_how_to_unpack_it(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from harness.cli.main import main
 from harness.core.errors import UserError
 from harness.core.method import STRATEGIES, SUITES
 from harness.planning.plan import make_plan
-from studies.rulebook import RULES, TABLE_RULES, check_study
+from studies.rulebook import RULES, check_study
 from studies.specs import build_specs, replace_seeds
 from studies.study import list_studies, load_study
 
@@ -66,7 +66,7 @@ def test_flags_override_the_quick_budget() -> None:
     (quick,) = build_specs(study, {})
     (small,) = build_specs(study, {"preset": "small"})
     (given,) = build_specs(study, {"max_steps": 7, "seeds": 2, "margin": 3.0})
-    assert quick.max_steps == (100,) and small.max_steps == ()
+    assert quick.max_steps == (100,) and small.max_steps == (500,)
     assert (given.max_steps, given.seeds, given.margin) == ((7,), "2", 3.0)
     assert len({quick.folder, small.folder, given.folder}) == 3
     assert quick.folder == build_specs(study, {"device": "cpu"})[0].folder
@@ -165,14 +165,14 @@ def test_plans_on_real_data_with_the_small_preset(name: str, tmp_path: Path) -> 
         "out": tmp_path / "out",
         "model": model,
     }
-    if study.rule in TABLE_RULES | {"streams"}:  # they name tasks whose files are not here
+    if name != "memory":  # they name tasks whose files are not here
         given["tasks"] = ("rte", "sst2")
     made = build_specs(study, given)
     for plan in map(make_plan, made):
         assert plan.cells and {c.cell.preset for c in plan.cells} == {"small"} and not plan.dropped
         assert all(planned.data.source == "data-dir" for planned in plan.cells)
         steps = {c.cell.protocol.max_steps for c in plan.cells}
-        assert steps == {{"memory": 1, "surface": 500, "halves": 500, "streams": 500}.get(study.rule)}
+        assert steps == {{"memory": 1, "strategies": None, "precision": 300, "regularisation": 300}.get(name, 500)}
 
 
 def test_without_a_model_for_the_suite_one_line_says_how_to_give_one(tmp_path: Path) -> None:
