@@ -73,7 +73,10 @@ class CollapseCount:
 
 @dataclass(frozen=True)
 class TaskCollapses:
-    """Collapsed runs of one task: `reasons` by record key, `shares` by method; points. `attained`: see the module."""
+    """Collapsed runs of one task: `reasons` by record key, `shares` by method; points. `attained`: see the module.
+
+    `backbones`: method -> quantization type of its backbone.
+    """
 
     suite: str
     task: str
@@ -81,6 +84,7 @@ class TaskCollapses:
     attained: float | None
     reasons: Mapping[str, str]
     shares: Mapping[str, CollapseCount]
+    backbones: Mapping[str, str]
 
     @property
     def is_learned(self) -> bool:
@@ -95,15 +99,16 @@ class TaskCollapses:
         """Why no equivalence of these methods can be claimed here; '' where nothing speaks against it.
 
         A single collapsed run of any method shows that seeds of the task do collapse. A method that never learned the
-        task says nothing of the seeds of others.
+        task says nothing of the seeds of others, nor does one on a backbone of another quantization type: a backbone
+        of 2 bits may fail where one of 8 bits does not.
         """
         if not self.is_learned:
             return f"no method gains {LEAST_GAIN:g} points over the majority baseline on {self.task}"
-        # a method that fails on every seed does not show that seeds of other methods collapse
+        alike = {self.backbones[name] for name in methods if name in self.backbones}
         collapsed = [
             f"{name} {share}"
             for name, share in self._collapsed_shares.items()
-            if (name in methods or not share.is_never_learned)
+            if name in methods or (not share.is_never_learned and self.backbones[name] in alike)
         ]
         return f"runs on {self.task} collapsed ({list_first(collapsed)})" if collapsed else ""
 
@@ -172,7 +177,8 @@ def find_task_collapses(grid: Grid, task: str, average: str, constant: Collectio
                 reasons[run.key] = below[0]
         if runs:
             shares[method] = CollapseCount(sum(r.key in reasons for r in runs), len(runs))
-    return TaskCollapses(grid.suite, task, baseline, attained, reasons, shares)
+    backbones = {method: grid.of(task, method)[0].cell.quantize for method in shares}
+    return TaskCollapses(grid.suite, task, baseline, attained, reasons, shares, backbones)
 
 
 def compute_collapse_limits(

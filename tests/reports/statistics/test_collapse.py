@@ -111,6 +111,22 @@ def test_a_method_that_never_learns_says_nothing_of_others() -> None:
     assert not found.describe_refusal("lora", "lorasp") and found.describe_refusal("lora", "head")
 
 
+def test_a_collapse_on_another_backbone_says_nothing_of_others() -> None:
+    """Runs on a backbone of 2 bits collapse; that refuses comparisons with them, and no others."""
+    scores = {"none": GOOD, "int8": GOOD, "sim2": [*GOOD[:3], 50.0, 50.0]}
+    records = [
+        record(value, cell("rte", "lorasp", seed).model_copy(update={"quantize": quantize}), ["rte"], majority=50.0)
+        for quantize, values in scores.items()
+        for seed, value in enumerate(values)
+    ]
+    (grid,) = build_grids(records)
+    found = find_collapses(grid, grid.averages[0])["rte"]
+    none, int8, two_bits = sorted(found.shares, key=lambda name: list(scores).index(found.backbones[name]))
+    assert counts(found) == {none: 0, int8: 0, two_bits: 2}
+    assert found.describe_refusal(none, int8) == ""
+    assert "2 of 5" in found.describe_refusal(none, two_bits) and "2 of 5" in found.describe_refusal(two_bits)
+
+
 @pytest.mark.parametrize("sd", [1.0, 3.0, 5.0])
 def test_ordinary_spread_is_no_collapse(sd: float) -> None:
     """At most 1 run in 200 of normal scores 30 points above the baseline."""
