@@ -19,7 +19,7 @@ from harness.core.spec import DECLARED_FIELDS, REPORT_FIELDS, Spec
 bench = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
 Model = Annotated[
-    str | None, typer.Option(metavar="MODEL", help="model folder or hub id; default: the embedded encoder")
+    str | None, typer.Option("--model", metavar="MODEL", help="model folder or hub id; default: the embedded encoder")
 ]
 Methods = Annotated[
     str, typer.Option(metavar="METHOD[,...]", help="comma-separated methods with options, as for `run`")

@@ -17,8 +17,10 @@ def push_to_hub(
     out: Annotated[
         Path, typer.Argument(parser=read_path, metavar="RUN", help="folder of a run that saved its adapters")
     ],
-    method: Annotated[str, typer.Option(metavar="METHOD", help="method with its options, as the report writes it")],
-    task: Annotated[str, typer.Option(metavar="TASK", help="task of the run")],
+    method: Annotated[
+        str, typer.Option("--method", metavar="METHOD", help="method with its options, as the report writes it")
+    ],
+    task: Annotated[str, typer.Option("--task", metavar="TASK", help="task of the run")],
     repo: Annotated[str, typer.Option(metavar="USER/NAME", help="repository on the hub; it is created if absent")],
     base: Annotated[
         str | None,

@@ -207,7 +207,8 @@ def merge(
         typer.Argument(parser=read_path, metavar="ADAPTER", help="folder of a saved adapter: RUN/adapters/KEY"),
     ],
     model: Annotated[
-        str, typer.Option(metavar="MODEL", help="backbone that the adapter was trained on: a folder or hub id")
+        str,
+        typer.Option("--model", metavar="MODEL", help="backbone that the adapter was trained on: a folder or hub id"),
     ],
     out: Annotated[Path, typer.Option(parser=read_path, metavar="FOLDER", help="output folder; it must not exist")],
 ) -> None:

@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
+import typer
+from typer.models import OptionInfo
 
-from harness.cli.main import main
+from harness.cli.main import app, main
 from harness.core.spec import Spec
 
 VERBS = tuple("run report show compare watch merge methods strategies suites new schema bench doctor".split())
@@ -40,6 +44,26 @@ def test_help_names_the_choices_of_a_flag(capsys: pytest.CaptureFixture[str]) ->
     ):
         assert shown in text
     assert "--retry / --no-retry run" in text
+
+
+def list_callbacks(group: typer.Typer) -> Iterator[Callable[..., object]]:
+    """The function of each command, those of its groups too."""
+    yield from (command.callback for command in group.registered_commands if command.callback)
+    for inner in group.registered_groups:
+        assert inner.typer_instance
+        yield from list_callbacks(inner.typer_instance)
+
+
+def test_no_option_is_named_by_its_metavar_alone() -> None:
+    """typer 0.27 takes a metavar that is the option's name in capitals for the name: --model became --MODEL."""
+    named, unnamed = [], []
+    for callback in list_callbacks(app):
+        for name, hint in get_type_hints(callback, include_extras=True).items():
+            for option in (x for x in getattr(hint, "__metadata__", ()) if isinstance(x, OptionInfo)):
+                # in Annotated the first name is given where a default would be
+                declared = option.param_decls or str(option.default).startswith("--")
+                (named if declared or str(option.metavar).lower() != name else unnamed).append(name)
+    assert unnamed == [] and len(named) > 50
 
 
 @pytest.mark.parametrize("name", [name for name, field in Spec.model_fields.items() if field.default not in (None, ())])
