@@ -1,6 +1,6 @@
 """Pack a finished run into a few small files for git, and unpack them.
 
-usage: python -m scripts.pack_reference RUN OUT [--without-logits] [--predictions METHOD ...]
+usage: python -m scripts.pack_reference RUN OUT [--without-logits] [--predictions METHOD ...] [--without-figures]
        python -m scripts.pack_reference --unpack OUT RUN
 
 OUT/cells.tar.xz has run.json, cells, profiles and tuning, with the same bytes for the same run; OUT/report has
@@ -39,11 +39,14 @@ ARCHIVE, NOTE = "cells.tar.xz", "packed.json"
 PARTS = ("cells", "profiles", f"{FOLDER}/cells", f"{FOLDER}/profiles")
 NUMBER = re.compile(r"(-?\d+\.\d\d)\d+")
 INDENTATION = re.compile(r"^ +", re.MULTILINE)
+IMAGE = re.compile(r"^!\[[^\]]*\]\(figures/[^)]*\)\n+", re.MULTILINE)
 FONTS = re.compile(r"font-family: 'DejaVu Sans',[^;]*;")
 FILES = ("run.json", f"{FOLDER}/run.json", f"{FOLDER}/{FILE}")
 
 
-def pack(run: Path, out: Path, logits: bool = True, methods: Collection[str] | None = None) -> Path:
+def pack(
+    run: Path, out: Path, logits: bool = True, methods: Collection[str] | None = None, figures: bool = True
+) -> Path:
     """Write OUT; returns the archive. Raises UserError if RUN is no run, has damaged files or lacks one of `methods`.
 
     Only cells of `methods`, as the report writes them, keep their predictions; None: all cells.
@@ -63,7 +66,7 @@ def pack(run: Path, out: Path, logits: bool = True, methods: Collection[str] | N
     # The report is made from the archive, which also tests that it can be unpacked.
     with tempfile.TemporaryDirectory() as scratch:
         unpack(out, Path(scratch) / "run")
-        _write_report(Path(scratch) / "run", out)
+        _write_report(Path(scratch) / "run", out, figures)
     return out / ARCHIVE
 
 
@@ -122,15 +125,17 @@ def drop_logits(content: bytes) -> bytes:
     return stream.getvalue()
 
 
-def _write_report(run: Path, out: Path) -> None:
-    """Write the report of a run as Markdown with small SVG figures."""
+def _write_report(run: Path, out: Path, figures: bool) -> None:
+    """Write the report of a run as Markdown, with small SVG figures or without any."""
     report(run, make_spec({"formats": ("md", "csv"), "figures": ("svg",)}))
     report_folder = run / "report"
     shutil.rmtree(out / "report", ignore_errors=True)
-    (out / "report" / "figures").mkdir(parents=True)
-    shutil.copyfile(report_folder / "report.md", out / "report" / "report.md")
+    (out / "report").mkdir(parents=True)
     shutil.copyfile(report_folder / "scores.csv", out / "scores.csv")
-    for path in sorted((report_folder / "figures").glob("*.svg")):
+    text = (report_folder / "report.md").read_text()
+    (out / "report" / "report.md").write_text(text if figures else IMAGE.sub("", text))
+    for path in sorted((report_folder / "figures").glob("*.svg")) if figures else ():
+        (out / "report" / "figures").mkdir(exist_ok=True)
         (out / "report" / "figures" / path.name).write_text(shrink_svg(path.read_text()))
 
 
@@ -175,6 +180,7 @@ def main(words: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--unpack", action="store_true", help="unpack: OUT RUN")
     parser.add_argument("--without-logits", action="store_true", help="drop the logits of predictions")
+    parser.add_argument("--without-figures", action="store_true", help="write the report without its figures")
     parser.add_argument(
         "--predictions",
         action="append",
@@ -189,7 +195,7 @@ def main(words: list[str] | None = None) -> int:
             unpack(source, target)
         else:
             methods = None if arguments.predictions is None else set(arguments.predictions) - {"none"}
-            archive = pack(source, target, not arguments.without_logits, methods)
+            archive = pack(source, target, not arguments.without_logits, methods, not arguments.without_figures)
             print(f"{archive}: {archive.stat().st_size / 1000:.0f} kB")
     except UserError as error:
         print(error, file=sys.stderr)

@@ -125,6 +125,15 @@ def test_predictions_of_the_named_methods_only(run: Path, tmp_path: Path, capsys
     assert "no cell" in capsys.readouterr().err
 
 
+def test_a_report_without_figures_links_none(run: Path, tmp_path: Path) -> None:
+    main([str(run), str(tmp_path / "with")])
+    assert main([str(run), str(tmp_path / "without"), "--without-figures"]) == 0
+    assert not (tmp_path / "without" / "report" / "figures").exists()
+    texts = [(tmp_path / name / "report" / "report.md").read_text() for name in ("with", "without")]
+    kept = [line for line in texts[0].splitlines() if line and "(figures/" not in line]
+    assert kept == [line for line in texts[1].splitlines() if line] and len(texts[1]) < len(texts[0])
+
+
 def test_mistakes_are_one_line(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
     main([str(run), str(out)])
