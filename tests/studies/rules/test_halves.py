@@ -46,12 +46,12 @@ NO_RIVAL = {"lora:rank=8": 0.1, "lora:alpha=11.314": 0.0, "lora:match=lorasp": 0
 
 
 def test_the_claim_holds_where_no_rival_explains_half() -> None:
-    answer = judge_gains(NO_RIVAL | {"lorasp:held=zero": 0.0, "lorasp:resample=100": 2.9})
+    answer = judge_gains(NO_RIVAL | {"lorasp:held=zero": 0.0, "lorasp:select=column": 2.9})
     assert answer.kind == "confirmed" and not answer.lacks
     parts = {name: part.kind for name, part in answer.parts.items()}
     assert parts["fewer trainable parameters"] == parts["smaller updates"] == "contradicted"
     assert parts["frozen entries at their initial values"] == "confirmed"
-    assert parts["one half for the whole training"] == "contradicted"
+    assert parts["random entries rather than random columns"] == "contradicted"
 
 
 def test_a_rival_that_explains_half_contradicts_it() -> None:
