@@ -125,7 +125,9 @@ def collect_places(seen: StudyRuns, method: str, kind: str) -> dict[str, dict[Se
 
 def _get_scores(record: Record, kind: str) -> Mapping[str, float]:
     if kind == "metrics":
-        return {name: value for name, value in record.scores.items() if math.isfinite(value)}
+        # a validation part is of the train rows, so it is no other place
+        measured = {name: value for name, value in record.scores.items() if not name.endswith("_heldout")}
+        return {name: value for name, value in measured.items() if math.isfinite(value)}
     value = get_score(record, next(iter(record.averages), ""))
     return {} if value is None else {record.cell.task: value}
 

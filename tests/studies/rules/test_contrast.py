@@ -6,8 +6,10 @@ import math
 
 import pytest
 
+from reports.statistics.language_gaps import FAMILIES
 from studies.answer import StudyRuns
 from studies.rules.contrast import judge
+from studies.rules.families import EVERY
 from studies.study import load_study
 from tests.reports.records import cell, grid_of, record
 
@@ -102,3 +104,35 @@ def test_a_language_without_a_number_decides_nothing_and_is_no_mean() -> None:
     found = judge(load_study("multilingual"), StudyRuns(made, margin=2.0))
     assert found.kind == "undecided" and "1 cell failed" in found.sentence
     assert not any("nan" in text for row in found.rows for text in row.values())
+
+
+def by_language(costs: dict[str, float]) -> StudyRuns:
+    """lorasp and lora in all languages; in those of `costs` lorasp loses so many points more than in English."""
+    records = []
+    codes = ["en", *(code for family in FAMILIES.values() for code in family)]
+    for seed, n in enumerate(NOISE):
+        for method in ("lora", "lorasp"):
+            scores = {}
+            for place, code in enumerate(codes):
+                cost = costs.get(code, 0.0) if method == "lorasp" else 0.0
+                scores[f"accuracy_{code}"] = 75.0 - place - cost + n * (1 + place / 7 if method == "lorasp" else 1)
+            records.append(record(75.0, cell("en", method, seed, suite="xnli"), ("en",), scores=scores))
+    return StudyRuns(records, margin=2.0)
+
+
+def test_each_language_family_has_a_verdict() -> None:
+    """Turkish alone loses, which the mean over all languages hides; two languages of a family are its mean."""
+    found = judge(load_study("multilingual"), by_language({"tr": 8.0, "hi": 8.0, "ur": -8.0}))
+    kinds = {name: part.kind for name, part in found.parts.items()}
+    assert kinds["Turkic"] == "contradicted" and kinds["far"] == found.kind == "confirmed"
+    assert {kinds[name] for name in FAMILIES if name != "Turkic"} == {"confirmed"}
+    assert kinds[EVERY] == "contradicted" and "contradicted 1 (Turkic)" in found.sentence
+    (_, rows, _) = found.tables[0]
+    assert len(rows) == len(FAMILIES) and {row["generalizes to"] for row in rows} == {"new seeds"}
+
+
+def test_a_failed_cell_decides_no_family() -> None:
+    seen = by_language({"tr": 8.0})
+    lost = record(None, cell("en", "lorasp", 9, suite="xnli"), ("en",))
+    found = judge(load_study("multilingual"), StudyRuns([*seen.records, lost], margin=2.0))
+    assert {part.kind for part in found.parts.values()} == {"undecided"}
