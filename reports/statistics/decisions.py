@@ -4,9 +4,11 @@
 
 A comparison is decided over new seeds on these examples: more seeds do not lower the error of the examples. It is
 
-better, worse   by the t-test of the paired differences, collapsed runs included
-equivalent      by two one-sided t-tests at the margin, if no run collapsed and so many seeds without a collapse show
-                that fewer than 5 % collapse: (1 - 0.05) ** n counts as a further p, and the largest decides
+better, worse   by two tests of the paired differences that must agree, collapsed runs included: Student's t and Hall's,
+                which allows for skewness (see skewness)
+equivalent      for runs that do not collapse: by two one-sided tests of the same kind at the margin, if no run
+                collapsed and so many seeds without a collapse show that fewer than 5 % collapse: (1 - 0.05) ** n counts
+                as a further p, and the largest decides
 failed          a cell has no score: nothing is claimed, and further seeds would not help
 
 "n seeds without a collapse" holds at a look only if it held at all looks before, so this p needs no correction for
@@ -32,7 +34,8 @@ from reports.statistics.families import DEFAULT_QUESTION, Pair, Question, resolv
 from reports.statistics.holm import apply_holm
 from reports.statistics.power import ALPHA
 from reports.statistics.sequential import compute_sequential_interval, compute_sequential_p
-from reports.statistics.student import CONFIDENCE, estimate_mean
+from reports.statistics.skewness import estimate_skewed_mean
+from reports.statistics.student import CONFIDENCE
 
 EQUIVALENCE_LEVEL = 1 - 2 * EQUIVALENCE_ALPHA
 WITHOUT_EXAMPLES = "decided over new seeds on these examples"
@@ -97,16 +100,16 @@ class SequentialTests:
         counts, number = self.looks.counts, self.looks.counts.index(seeds)
         collapsed = [_find_collapsed_seeds(grid, c.tasks, name, collapses) for name in (c.method, c.first)]
         stable = _list_stable_gaps(grid, c, collapsed[0] | collapsed[1])
-        estimate = estimate_mean(stable)
+        estimate, every = (estimate_skewed_mean(gaps) for gaps in (stable, _list_stable_gaps(grid, c, set())))
         intervals = {}
         if estimate is not None:
             for level in (CONFIDENCE, EQUIVALENCE_LEVEL):
                 intervals[level] = compute_sequential_interval(counts, number, estimate, level)
         p = equivalence_p = within_p = None
-        if c.seeds is not None and not c.failed:
-            p = compute_sequential_p(counts, number, c.seeds.p)
+        if every is not None and not c.failed:
+            p = compute_sequential_p(counts, number, every.p)
             # a two-sided level of 2 alpha spends alpha on each side
-            within_p = compute_sequential_p(counts, number, 2 * compute_equivalence_p(c.seeds, self.margin)) / 2
+            within_p = compute_sequential_p(counts, number, 2 * compute_equivalence_p(every, self.margin)) / 2
             # a refused claim counts in the family, or collapses would ease the correction
             guard_p = 1.0 if c.equivalence_refusal else (1 - TOLERATED_COLLAPSES) ** c.pairs
             equivalence_p = max(within_p, guard_p)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from harness.core.looks import Decision, Look, LookedComparison, parse_looks
 from harness.core.text import count_noun
+from reports.statistics.collapse_guard import describe_guard
 from reports.statistics.comparisons import Comparison
 from reports.statistics.families import Question
 from reports.statistics.testing import Tests
@@ -16,6 +17,7 @@ LATE_LOOKS = "Post hoc: the automatic number of seeds was declared after there w
 THESE_EXAMPLES = "The claim is for new seeds on these examples."
 STABLE = "The interval is for seeds without a collapsed run."
 ALL_RUNS = "The claim includes collapsed runs; the interval does not."
+BOTH_TESTS = "Student's t and Hall's test, which allows for skewness, agree."
 DECIDED = "decided"
 
 
@@ -68,9 +70,9 @@ def _format_claim(looked: LookedComparison, place: str, margin: float | None) ->
     if looked.difference is None:
         return f"{claim}."
     if not collapsed:
-        # of equivalence the looks have shown that collapses are rare, of a difference they have not
-        scope = "" if looked.decision == "equivalent" else ", for runs that do not collapse"
-        return f"{claim}: {looked.difference:+.1f} points{f' ({interval})' if interval else ''}{scope}."
+        # rare collapses go unseen, and would move the mean over all runs by more than a margin
+        shown = f" ({interval})" if interval else ""
+        return f"{claim}: {looked.difference:+.1f} points{shown}, for runs that do not collapse."
     stable = ""
     if looked.difference_of_stable is not None:
         stable = f"; without collapsed runs {looked.difference_of_stable:+.1f}{f' ({interval})' if interval else ''}"
@@ -86,7 +88,9 @@ def _list_notes(c: Comparison, looked: LookedComparison, question: Question, lat
         yield LATE_LOOKS
     if looked.collapsed + looked.collapsed_first:
         yield ALL_RUNS if looked.decision in ("better", "worse") else STABLE
-    yield c.collapsed
+    yield describe_guard(c, looked.decision) or c.collapsed
+    if looked.decision in ("better", "worse", "equivalent"):
+        yield BOTH_TESTS
     if looked.why:
         yield f"{looked.why[0].upper()}{looked.why[1:]}."
     if late and looked.decision == "equivalent":

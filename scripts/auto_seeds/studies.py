@@ -16,6 +16,7 @@ from scipy.special import betaincinv, stdtr, stdtrit
 
 from harness.core.looks import TOLERATED_COLLAPSES, Looks
 from reports.statistics.sequential import compute_nominal_levels, tabulate_levels
+from reports.statistics.skewness import FACTOR, invert_transform, transform
 
 DROP, MARGIN, ALPHA, SD = 62.0, 1.0, 0.05, 0.5
 UNDECIDED, BETTER, WORSE, EQUIVALENT = 0, 1, 2, 3
@@ -35,6 +36,11 @@ def draw_heavy(rng: np.random.Generator, shape: tuple[int, ...]) -> Any:
 def draw_skewed(rng: np.random.Generator, shape: tuple[int, ...]) -> Any:
     """Exponential, with mean 0 and variance 1: skewness 2."""
     return rng.exponential(size=shape) - 1
+
+
+def draw_lognormal(rng: np.random.Generator, shape: tuple[int, ...]) -> Any:
+    """Log-normal of a standard normal, with mean 0 and variance 1: skewness 6.2."""
+    return (np.exp(rng.standard_normal(shape)) - np.exp(0.5)) / np.sqrt((np.e - 1) * np.e)
 
 
 def draw_dips(rng: np.random.Generator, shape: tuple[int, ...]) -> Any:
@@ -99,15 +105,49 @@ def draw_shared(stable: Any, rates: Any, studies: int, seeds: int, rng: np.rando
     return Studies(differences - DROP * collapsed[..., 0], collapsed)
 
 
-def compute_moments(values: Any, use: Any, count: int) -> tuple[Any, Any, Any]:
-    """Number, mean and standard error of the first `count` values that are used; NaN of fewer than two."""
+@dataclasses.dataclass(frozen=True)
+class Moments:
+    """Of the values that are used, [S, C] each; NaN of fewer than three. `skewness`: as often as it counts."""
+
+    number: Any
+    mean: Any
+    sd: Any
+    skewness: Any
+
+    def compute_p_above(self, bound: float) -> Any:
+        """One-sided p of 'the truth is at most `bound`': the larger one of Student's and Hall's (see skewness)."""
+        return 1 - self._compute_p(bound, np.minimum)
+
+    def compute_p_below(self, bound: float) -> Any:
+        """One-sided p of 'the truth is at least `bound`'."""
+        return self._compute_p(bound, np.maximum)
+
+    def compute_interval(self, nominal: float) -> tuple[Any, Any]:
+        """Lower and upper ends for a nominal two-sided level."""
+        root = np.sqrt(np.maximum(self.number, 1))
+        quantile = stdtrit(np.maximum(self.number - 1, 1), 1 - nominal / 2) / root
+        with np.errstate(invalid="ignore"):
+            below, above = (invert_transform(q, self.skewness, self.number) for q in (quantile, -quantile))
+        return self.mean - self.sd * np.maximum(quantile, below), self.mean - self.sd * np.minimum(-quantile, above)
+
+    def _compute_p(self, bound: float, choose: Any) -> Any:
+        with np.errstate(invalid="ignore", divide="ignore"):
+            w = (self.mean - bound) / self.sd
+        root, df = np.sqrt(self.number), np.maximum(self.number - 1, 1)
+        return choose(stdtr(df, root * w), stdtr(df, root * transform(w, self.skewness, self.number)))
+
+
+def compute_moments(values: Any, use: Any, count: int) -> Moments:
+    """The moments of the first `count` values that are used."""
     used = use[..., :count]
     number = used.sum(axis=-1)
     with np.errstate(invalid="ignore", divide="ignore"):
         mean = np.where(used, values[..., :count], 0).sum(axis=-1) / number
-        squares = np.where(used, (values[..., :count] - mean[..., None]) ** 2, 0).sum(axis=-1)
-        error = np.where(number > 1, np.sqrt(squares / (number - 1) / number), np.nan)
-    return number, mean, error
+        offsets = np.where(used, values[..., :count] - mean[..., None], 0)
+        second, third = (offsets**2).sum(axis=-1) / number, (offsets**3).sum(axis=-1) / number
+        skewness = np.sqrt(number * (number - 1)) / (number - 2) * third / second**1.5
+        sd = np.where(number > 2, np.sqrt(second * number / (number - 1)), np.nan)
+    return Moments(number, mean, sd, FACTOR * skewness)
 
 
 def adjust_holm(p: Any) -> Any:
@@ -138,23 +178,26 @@ def run_auto(studies: Studies, looks: Looks, truth: Any = 0.0) -> Outcome:
     always, p, equal_p = np.ones(shape, bool), np.ones(shape), np.ones(shape)
     for number, count in enumerate(counts):
         is_open = decisions == UNDECIDED
-        _, mean, error = compute_moments(studies.differences, everything, count)
-        stable_count, stable_mean, stable_error = compute_moments(studies.differences, ~either, count)
-        nominal = compute_nominal_levels(counts, ALPHA)[number]
-        half = stdtrit(np.maximum(stable_count - 1, 1), 1 - nominal / 2) * stable_error
-        always &= ~(np.abs(stable_mean - truth) > half)
-        within = np.maximum(stdtr(count - 1, -(mean + MARGIN) / error), stdtr(count - 1, (mean - MARGIN) / error))
+        moments = compute_moments(studies.differences, everything, count)
+        bottom, top = compute_moments(studies.differences, ~either, count).compute_interval(
+            compute_nominal_levels(counts, ALPHA)[number]
+        )
+        always &= ~((truth < bottom) | (truth > top))
+        within = np.maximum(moments.compute_p_above(-MARGIN), moments.compute_p_below(MARGIN))
+        two_sided = np.minimum(1, 2 * np.minimum(moments.compute_p_above(0), moments.compute_p_below(0)))
         has_collapse = either[..., :count].any(axis=-1)
         guard = np.where(has_collapse, 1.0, (1 - TOLERATED_COLLAPSES) ** count)
-        p = np.where(is_open, convert_to_sequential(counts, number, 2 * stdtr(count - 1, -np.abs(mean) / error)), p)
+        p = np.where(is_open, convert_to_sequential(counts, number, two_sided), p)
         within = convert_to_sequential(counts, number, 2 * within) / 2
         equal_p = np.where(is_open, np.maximum(within, guard), equal_p)
         differs = is_open & (adjust_holm(p) < ALPHA)
         equals = is_open & ~differs & (adjust_holm(equal_p) < ALPHA)
-        decisions = np.where(differs, np.where(mean > 0, BETTER, WORSE), np.where(equals, EQUIVALENT, decisions))
+        decisions = np.where(
+            differs, np.where(moments.mean > 0, BETTER, WORSE), np.where(equals, EQUIVALENT, decisions)
+        )
         stops = differs | equals | (is_open & (count == looks.most))
         seeds, saw = np.where(stops, count, seeds), np.where(stops, has_collapse, saw)
-        low, high = np.where(stops, stable_mean - half, low), np.where(stops, stable_mean + half, high)
+        low, high = np.where(stops, bottom, low), np.where(stops, top, high)
         losses = studies.collapsed[..., :count, 0].sum(axis=-1)
         upper = np.where(losses < count, betaincinv(losses + 1, np.maximum(count - losses, 0.5), 0.95), 1.0)
         bounds = np.where(stops, upper, bounds)

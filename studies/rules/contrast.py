@@ -6,6 +6,7 @@ contrast of a seed = mean over far places of (subject - reference) - the same me
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import statistics
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -48,7 +49,9 @@ def judge(study: Study, seen: StudyRuns) -> Answer:
         lacks = f"scores of {o['subject']} and {o['against']} on {', '.join(o['near'])} and elsewhere"
         return Answer("undecided", f"No verdict yet; missing: {lacks}.", {}, rows, notes, lacks)
     methods = (o["subject"], o["against"])
-    refused = find_refusal(seen, methods, [] if o["places"] == "metrics" else list(differences))
+    # a head alone, or another method of the run, that collapses says nothing of the seeds of these two
+    compared = dataclasses.replace(seen, records=[r for r in seen.records if r.cell.label in methods], analysis=None)
+    refused = find_refusal(compared, methods, [] if o["places"] == "metrics" else list(differences))
     broken = count_failures(seen.records, methods)
     families = FamilyVerdicts(None, {}, ())
     if o.get("families"):
