@@ -17,8 +17,8 @@ from reports.statistics.families import Question
 from reports.statistics.looked_verdicts import describe_stop
 from reports.statistics.sequential import compute_nominal_levels
 from scripts.auto_seeds.studies import Scenario, draw_studies, run_auto
-from tests.reports.statistics.test_skewness import find_hall_interval
 from tests.reports.records import grid_of
+from tests.reports.statistics.test_skewness import find_hall_interval
 
 NAMES = ("undecided", "better", "worse", "equivalent")
 
