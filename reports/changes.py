@@ -23,6 +23,8 @@ from reports.statistics.student import Estimate
 Place = tuple[str, str, str]
 """(suite, task, method)."""
 NO_PAIRING = "nothing"
+MOST_LISTED = 40
+"""Differences that are printed for reading: nobody reads hundreds of them."""
 
 
 @dataclass(frozen=True)
@@ -123,6 +125,15 @@ class RunComparison:
         fields = {"changes": changes, "pairing": self.pairing, "scores": gaps, "alone": self.alone}
         return {**fields, "lost": lost, "worse": worse}
 
+    def list_gaps(self) -> list[Gap]:
+        """The differences to print, in their order: all, or of too many those beyond seed noise, largest first."""
+        if len(self.gaps) <= MOST_LISTED:
+            return list(self.gaps)
+        places = sorted(
+            range(len(self.gaps)), key=lambda i: (self.gaps[i].within_noise, -abs(self.gaps[i].difference.mean))
+        )
+        return [self.gaps[i] for i in sorted(places[:MOST_LISTED])]
+
     def lines(self, a: str, b: str, points: float | None) -> Iterable[str]:
         """For reading."""
         yield from (f"A: {a}", f"B: {b}")
@@ -131,10 +142,17 @@ class RunComparison:
         if not self.changes:
             yield "no difference in spec, code, data or environment"
         yield f"paired by {self.pairing}; without a partner: {self.alone[0]} of A, {self.alone[1]} of B"
-        for gap, reading in zip(self.gaps, read_gaps(self.gaps), strict=True):
+        listed = self.list_gaps()
+        for gap, reading in zip(listed, read_gaps(listed), strict=True):
             half = f" ± {gap.difference.half:.2f}" if gap.difference.half is not None else ""
             numbers = f"{gap.a:.2f} -> {gap.b:.2f}, {gap.difference.mean:+.2f}{half}"
             yield f"{' '.join(gap.place)}: {numbers} ({count_noun(gap.difference.n, 'pair')}): {reading}"
+        if len(listed) < len(self.gaps):
+            beyond = sum(not gap.within_noise for gap in self.gaps)
+            yield (
+                f"{len(listed)} of {len(self.gaps):,} differences are listed, first those beyond seed noise"
+                f" ({beyond:,}), by size; --json has all"
+            )
         if self.gaps:
             remark = "each stands for itself (no correction is made)" if len(self.gaps) > 1 else "of one comparison"
             yield f"intervals are of 95 %, for {NEW_SEEDS}; {remark}"
@@ -146,8 +164,8 @@ class RunComparison:
             sure = [_format_place(gap) for gap in worse if gap.difference.n > 1]
             if alone:
                 remark = "in one pair, which tells nothing of seed noise"
-                yield f"worse by more than {points:g} points {remark}: {', '.join(alone)}"
-            yield f"worse by more than {points:g} points beyond seed noise: {', '.join(sure) or 'none'}"
+                yield f"worse by more than {points:g} points {remark}: {_list_first(alone)}"
+            yield f"worse by more than {points:g} points beyond seed noise: {_list_first(sure) if sure else 'none'}"
 
 
 def read_gaps(gaps: Sequence[Gap]) -> list[str]:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from harness.core.profile import MemoryShares
 from harness.core.progress import format_duration
-from harness.core.terminal import align_rows, print_table, print_wrapped
+from harness.core.terminal import align_rows, limit_rows, print_table, print_wrapped
 from harness.core.text import count_noun, format_bytes
 
 DROPPED = ("on", "precision")
@@ -21,11 +22,18 @@ DROPPED = ("on", "precision")
 def print_forecast(forecast: dict[str, Any], *, detail: bool = False) -> None:
     """Print which methods fit, then the totals and notes; with `detail` also the packs with memory by category."""
     # the precision is in the name where two rows have the same one
-    print_table(build_method_rows(forecast), {0, 1, 4, 5}, format_device(forecast), drop=DROPPED)
+    rows, caption = limit_rows(build_method_rows(forecast), "--json", _lacks_memory)
+    print_table(rows, {0, 1, 4, 5}, format_device(forecast), caption, drop=DROPPED)
     print_wrapped(format_totals(forecast))
     if detail:
-        print_table(build_pack_rows(forecast), {0, 1}, "Packs", drop=DROPPED_OF_PACKS)
+        rows, caption = limit_rows(build_pack_rows(forecast), "--json")
+        print_table(rows, {0, 1}, "Packs", caption, drop=DROPPED_OF_PACKS)
     print_wrapped(list_notes(forecast, detail=detail))
+
+
+def _lacks_memory(row: Sequence[str]) -> bool:
+    """Whether the method of a row does not fit, which must not be left out."""
+    return row[3] != "yes"
 
 
 def format_forecast(forecast: dict[str, Any], *, detail: bool = False) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+import textwrap
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,7 +15,7 @@ from harness.cli.flags import Json, add_flags, collect_flags
 from harness.cli.progress import format_clock
 from harness.cli.running import show_phases
 from harness.core.errors import UserError
-from harness.core.terminal import print_lines, print_styled, print_table, print_wrapped
+from harness.core.terminal import limit_rows, print_lines, print_styled, print_table, print_wrapped
 from harness.core.text import count_noun
 
 FLAGS = frozenset(
@@ -24,12 +25,15 @@ FLAGS = frozenset(
 """Fields of Spec that the user may override in a study. Others (methods, tasks) are part of its question."""
 COLOURS = {"confirmed": "green", "contradicted": "red", "undecided": "yellow"}
 """Verdict of a study -> its colour."""
+LONGEST_CELL = 160
+"""Characters of a cell of the evidence on a terminal."""
 Name = Annotated[str, typer.Argument(help="name of a study (`studies` lists them), or a TOML file of the same form")]
 Runs = Annotated[
     list[str] | None,
     typer.Option(
         help="study `claims`: comma-separated folders of runs and studies to collect, by default those under results;"
-        " study `surface`: a folder with surface.parquet to judge, and nothing is trained"
+        " studies `surface` and `halves`: a folder with surface.parquet to judge; others that compare methods: that of"
+        " a stored run; nothing is trained"
     ),
 ]
 
@@ -48,6 +52,13 @@ def studies(as_json: Json = False) -> None:
     rows = [("study", "tests", "question"), *((s.name, s.origin, s.question) for s in all_studies)]
     print_table(rows, {0, 1, 2}, drop=("tests",))
     print_wrapped(["run one: python -m harness study NAME (synthetic stand-in data unless --preset small or paper)"])
+
+
+def shorten_cell(cell: str) -> str:
+    """A cell of the evidence as one sentence at most: the report has the whole."""
+    if len(cell) <= LONGEST_CELL:
+        return cell
+    return textwrap.shorten(cell, LONGEST_CELL, placeholder=" …")
 
 
 @add_flags(FLAGS)
@@ -93,7 +104,9 @@ def study(name: Name, as_json: Json = False, runs: Runs = None, **values: Any) -
         print_wrapped(late)
         if rows:
             table = Table.of("evidence", rows)
-            print_table([table.head, *table.rows], set(range(len(table.head))), table.title)
+            shown, caption = limit_rows([table.head, *table.rows], "the report")
+            shortened = [shown[0], *([shorten_cell(cell) for cell in row] for row in shown[1:])]
+            print_table(shortened, set(range(len(table.head))), table.title, caption)
         counts = f"{count_noun(outcome.cells, 'cell')} in {format_clock(outcome.seconds)}, {outcome.failed} failed"
         print_lines([counts, f"report: {outcome.report}"])
     raise typer.Exit(1 if outcome.failed else 0)

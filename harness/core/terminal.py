@@ -25,6 +25,9 @@ UNLIMITED_WIDTH = 100_000
 WRAPPED_WIDTH = 26
 """Columns of a terminal that a text of a table has at least; a shorter text stands on one line."""
 
+MOST_ROWS = 40
+"""Rows of a table on a terminal: nobody reads hundreds of them there."""
+
 HEAD_WIDTH = 12
 """Columns in which the head of a table may stand, even if all cells below it are shorter."""
 
@@ -109,6 +112,21 @@ def make_table(
     for row in rows[1:]:
         table.add_row(*(make_text(cell, choose_style(cell)) for cell in row))
     return table
+
+
+def limit_rows(
+    rows: Sequence[Sequence[str]], all_in: str, choose_first: Callable[[Sequence[str]], bool] = lambda row: False
+) -> tuple[list[Sequence[str]], str | None]:
+    """The head and at most `MOST_ROWS` rows for a terminal, and a caption: how many are left out, and `all_in`.
+
+    Of too many those of `choose_first` come before others in the choice; the order stays.
+    """
+    head, *body = rows
+    if len(body) <= MOST_ROWS:
+        return list(rows), None
+    places = sorted(range(len(body)), key=lambda i: not choose_first(body[i]))[:MOST_ROWS]
+    left_out = len(body) - MOST_ROWS
+    return [head, *(body[i] for i in sorted(places))], f"{left_out:,} more rows are left out here: {all_in} has all."
 
 
 def print_table(

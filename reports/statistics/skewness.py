@@ -86,7 +86,7 @@ def compute_skewness(values: Sequence[float]) -> float:
     n = len(values)
     mean = math.fsum(values) / n
     second, third = (math.fsum((value - mean) ** power for value in values) / n for power in (2, 3))
-    return math.sqrt(n * (n - 1)) / (n - 2) * third / second**1.5
+    return math.sqrt(n * (n - 1)) / (n - 2) * third / math.sqrt(second) ** 3
 
 
 def estimate_skewed_mean(values: Sequence[float]) -> SkewedMean | None:

@@ -187,3 +187,19 @@ def test_collapsed_runs_of_both_sides_are_counted() -> None:
     after = [*BEFORE[:4], 20.0]  # below the majority baseline of 50
     (gap,) = compare_runs(run(BEFORE), run(after, method_version=2)).gaps
     assert gap.collapsed == (0, 1) and "0 of 5 in A, 1 of 5 in B" in gap.reading
+
+
+def test_of_hundreds_of_differences_the_large_ones_are_listed() -> None:
+    """Two of 100 methods changed: they are among the 40 lines, and a line says how to see the others."""
+    before, after = [], []
+    for place in range(100):
+        options = {"rank": place + 1}
+        before += run(BEFORE, options=options)
+        shift = 5.0 if place in (3, 97) else 0.0
+        after += run([b + shift + n for b, n in zip(BEFORE, (0.1, -0.1, 0.0, 0.2, -0.2), strict=True)], options=options)
+    found = compare_runs(before, after)
+    lines = list(found.lines("a", "b", 0.5))
+    listed = [line for line in lines if line.startswith("glue cola")]
+    assert len(found.gaps) == 100 and len(listed) == 40
+    assert [line.split(":")[1] for line in listed if "interval excludes 0" in line] == ["rank=4", "rank=98"]
+    assert any("40 of 100 differences are listed" in line and "--json" in line for line in lines)

@@ -25,7 +25,15 @@ from harness.cli.watch import RunWatcher
 from harness.core.listener import PlainListener, SilentListener
 from harness.core.record import Record
 from harness.core.store import Store
-from harness.core.terminal import align_rows, escape_text, make_table, print_lines, print_table
+from harness.core.terminal import (
+    MOST_ROWS,
+    align_rows,
+    escape_text,
+    limit_rows,
+    make_table,
+    print_lines,
+    print_table,
+)
 from tests.reports.records import grid_of, record
 
 ATTACKS = [
@@ -300,3 +308,11 @@ def test_only_one_module_prints() -> None:
                 continue
             calls = [node.func for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
             assert not [f for f in calls if isinstance(f, ast.Name) and f.id == "print"], place
+
+
+def test_rows_beyond_a_screen_are_counted_and_those_that_matter_stay() -> None:
+    rows = [["name", "fits"], *([f"m{n}", "no" if n == 90 else "yes"] for n in range(100))]
+    shown, caption = limit_rows(rows, "--json", lambda row: row[1] == "no")
+    assert len(shown) == 1 + MOST_ROWS and shown[0] == rows[0] and shown[-1] == ["m90", "no"]
+    assert caption == "60 more rows are left out here: --json has all."
+    assert limit_rows(rows[:3], "--json") == (rows[:3], None)
