@@ -10,6 +10,7 @@ from reports.statistics.analysis import ComparisonResult
 from reports.statistics.collapse import join_refusals
 from reports.statistics.comparisons import Comparison
 from reports.statistics.testing import select_distinct
+from reports.statistics.verdicts import FEW_SEEDS
 from studies.answer import Answer, Part, StudyRuns, merge_verdicts
 from studies.rules.margins import Sense, format_interval, format_power, judge_estimates
 from studies.study import Kind, Study
@@ -122,7 +123,11 @@ def _find_refusal(judged: ComparisonResult, seen: StudyRuns) -> str:
 
 def _format_sentence(judged: ComparisonResult, kind: Kind, sense: Sense, refused: str) -> str:
     sentence = f"{judged.comparison.method} is {_describe_meaning(judged, kind, sense)}: {_format_numbers(judged)}."
-    return f"{sentence} Nothing is confirmed: {refused}." if refused and kind == "undecided" else sentence
+    if refused and kind == "undecided":
+        return f"{sentence} Nothing is confirmed: {refused}."
+    # as in the report of a run: too few seeds leave collapses unseen, and the claim is for runs without
+    unseen = kind == "confirmed" and not judged.comparison.excludes_collapses
+    return f"{sentence} {FEW_SEEDS}" if unseen else sentence
 
 
 def _format_name(judged: ComparisonResult) -> str:
