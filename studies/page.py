@@ -42,6 +42,6 @@ def build_page(study: Study, answer: Answer, found: Findings, command: str) -> R
         summary=found.sentences,
         lead=found.lead,
         extra=[Table.of(*extra) for extra in found.tables],
-        sections=[] if runs is None else [Section("scores over rates", [], draw_figures(runs))],
+        sections=[] if runs is None else [Section("Scores over rates", [], draw_figures(runs))],
         runs=Table("Every run", ("key",), []),
     )

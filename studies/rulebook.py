@@ -12,6 +12,7 @@ from studies.rules import accounting, claims, compared, contrast, gaps, halves, 
 from studies.rules.margins import ALPHA
 from studies.study import Study, list_studies, load_study
 from studies.surface.stages import check_grids
+from studies.surface.tables import RATES, RATES_TITLE, list_rates, tidy_table
 
 RULES: Mapping[str, Callable[[Study, StudyRuns], Answer]] = {
     "accounting": accounting.judge,
@@ -53,8 +54,8 @@ def judge_study(study: Study, seen: StudyRuns) -> Answer:
     answer = RULES[study.rule](study, seen)
     if not seen.choice:
         return answer
-    rates = surface.list_rates(seen.best, seen.records[0].cell.label, NEAR)
-    tables = [*answer.tables, (surface.RATES_TITLE, rates, surface.RATES)]
+    rates = list_rates(seen.best, seen.records[0].cell.label, NEAR)
+    tables = [*answer.tables, tidy_table((RATES_TITLE, rates, RATES))]
     return dataclasses.replace(answer, notes=[*answer.notes, seen.choice], tables=tables)
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
+from harness.core.looks import GUARD_SEEDS
 from harness.core.text import count_noun
 from reports.document import Extra
 from reports.statistics.collapse import LEAST_GAIN
-from reports.statistics.student import estimate_mean
+from reports.statistics.verdicts import FEW_SEEDS
 from studies.answer import Answer, Part, StudyRuns, merge_verdicts
 from studies.rules.margins import format_interval, judge_estimates
 from studies.study import Kind, Study
@@ -18,11 +19,21 @@ from studies.surface.contrasts import Contrast, TaskRuns, contrast, decide, grou
 from studies.surface.rates import BestRate, choose_rates
 from studies.surface.runs import GROUP, Place, collect_runs, name_places
 from studies.surface.sharpness import CORRELATION_NOTES, SHARPNESS_NOTES, list_correlations, list_sharpness
+from studies.surface.tables import (
+    COMMON,
+    RATES,
+    RATES_TITLE,
+    SCORES,
+    Rows,
+    list_common_rates,
+    list_rates,
+    list_scores,
+    tidy_table,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Rows = list[dict[str, Any]]
 SAME = 0.01
 """Points of the mean validation score within which two rates are equally good: stored scores are rounded."""
 LUCKY = 10.0
@@ -42,8 +53,11 @@ def judge(study: Study, seen: StudyRuns) -> Answer:
     margin, reference = seen.margin or 0.0, study.options["reference"]
     tasks = group_tasks(confirming, study.options["collapse"])
     methods = list(dict.fromkeys(confirming["method"]))
-    pairs = [(m, other) for other in (reference, study.options["subject"]) for m in methods if m != other]
-    contrasts = [contrast(tasks, m, other) for m, other in pairs if (other, m) != (reference, study.options["subject"])]
+    subject = study.options["subject"]
+    # the subject first, so that a row has the sign of its sentence in the verdict
+    pairs = [(subject, m) for m in methods if m != subject and subject in methods]
+    pairs += [(m, reference) for m in methods if m not in (reference, subject) and reference in methods]
+    contrasts = [contrast(tasks, m, other) for m, other in pairs]
     deciding = [contrast(tasks, study.options["subject"], other) for other in study.options["against"]]
     further = [contrast(tasks, study.options["subject"], o) for o in study.options["others"] if o in methods]
     # the family of the verdict is declared; the other comparisons are a family of their own
@@ -57,15 +71,15 @@ def judge(study: Study, seen: StudyRuns) -> Answer:
     sentence = " ".join(parts[c.name].summary for c in deciding)
     tables: list[Extra] = [
         (RATES_TITLE, list_rates(best, reference, study.options["near"]), RATES),
-        ("Scores at the best rates, by task", _list_scores(tasks), SCORES),
+        ("Scores at the best rates, by task", list_scores(tasks), SCORES),
         ("Sharpness of the loss", list_sharpness(runs, best, reference), SHARPNESS_NOTES),
         ("Sharpness and best rate", list_correlations(runs, best), CORRELATION_NOTES),
-        ("The same rate for all methods", _list_common_rates(runs, study.options["subject"], reference), COMMON),
+        ("The same rate for all methods", list_common_rates(runs, study.options["subject"], reference), COMMON),
     ]
     notes = [
-        f"margin {margin:g}, in points; differences to {reference} on the mean of the tasks, each method at its own"
-        " best rate of each task, on seeds that took no part in choosing it; 95 % intervals over seeds, Holm over"
-        " the rows",
+        f"margin {margin:g}; difference: points of the method less those of the one it is held against, on the mean of"
+        " the tasks, each at its own best rate of each task, on seeds that took no part in choosing it; 95 % intervals"
+        " over seeds, Holm over the rows",
         *_list_cautions(study, best, tasks, runs),
     ]
     return Answer(
@@ -75,22 +89,9 @@ def judge(study: Study, seen: StudyRuns) -> Answer:
         _list_contrasts(contrasts, margin, tasks),
         notes,
         lacks,
-        tables=[table for table in tables if table[1]],
+        tables=[tidy_table(table) for table in tables if table[1]],
         runs=runs,
     )
-
-
-RATES_TITLE = "Best learning rates, chosen on validation parts"
-RATES = (
-    "best rate: the rate with the highest mean validation score. interval: 95 % of 2,000 bootstrap draws of the search"
-    " seeds choose a rate within. ratio: to the reference's best rate, in the same draws.",
-    "usable: width, in factors of 2, of the range of rates whose validation score lies near the best one.",
-)
-SCORES = ("mean ± half of the 95 % interval over the confirming seeds; collapsed: runs by the rules of the report.",)
-COMMON = (
-    "Runs of the search with one learning rate for all methods: the mean over tasks of the eval score. It shows what a"
-    " comparison at that rate would have found.",
-)
 
 
 def _build_part(found: Contrast, kind: Kind, margin: float, tasks: Sequence[TaskRuns]) -> Part:
@@ -145,79 +146,6 @@ def _list_contrasts(contrasts: Sequence[Contrast], margin: float, tasks: Sequenc
     return rows
 
 
-def list_rates(best: Mapping[tuple[Place, str], BestRate], reference: str, near: float) -> Rows:
-    """One row per place and method: the best rate, its interval, and its ratio to the reference's."""
-    rows = []
-    for (place, method), found in best.items():
-        low, high = found.interval
-        compared = best.get((place, reference))
-        is_known = compared and method != reference and not (found.is_flat or compared.is_flat)
-        ratio = found.compute_ratio(compared) if compared and is_known else None
-        rows.append(
-            {
-                "task": place[1],
-                "batch": place[2],
-                "budget": place[3],
-                "method": method,
-                "best rate": "none: all alike" if found.is_flat else f"{found.rate:.2g}",
-                "interval": "" if found.is_flat else f"{low:.2g} to {high:.2g}",
-                "ratio": "" if ratio is None else "{:.2g} ({:.2g} to {:.2g})".format(*ratio),
-                "validation": max(found.means),
-                "usable": "" if found.is_flat else f"{found.compute_usable_octaves(near):.1f}",
-                "edge": found.edge,
-                "diverged": ", ".join(f"{rate:.2g}" for rate in found.diverged),
-                "seeds": found.seeds,
-            }
-        )
-    return rows
-
-
-def _list_scores(tasks: Sequence[TaskRuns]) -> Rows:
-    rows = []
-    for task in tasks:
-        for method, scores in task.scores.items():
-            values = list(scores.values())
-            estimate = estimate_mean(values)
-            kept = estimate_mean([s for seed, s in scores.items() if not task.collapsed[method][seed]])
-            count = task.count_collapses(method)
-            low, high = count.interval
-            rows.append(
-                {
-                    "task": task.name,
-                    "method": method,
-                    "rate": f"{task.rates[method]:.2g}",
-                    "score": f"{sum(values) / len(values):.1f}" + (f" ± {estimate.half:.1f}" if estimate else ""),
-                    "without collapsed": f"{kept.value:.1f} ± {kept.half:.1f}" if kept else "",
-                    "collapsed": f"{count} ({100 * low:.0f} to {100 * high:.0f} %)",
-                    "majority": task.baseline,
-                    "learned": "yes" if task.is_learned else "no",
-                }
-            )
-    return rows
-
-
-def _list_common_rates(runs: pd.DataFrame, subject: str, reference: str) -> Rows:
-    search = runs[(runs["stage"] == "search") & runs["score"].notna()]
-    methods = list(dict.fromkeys(search["method"]))
-    rows = []
-    for (_, batch, budget), group in search.groupby(["suite", "batch_size", "budget"], sort=False):
-        means = group.groupby(["lr", "method", "task"])["score"].mean().unstack("task")
-        for rate, table in means.groupby(level="lr"):
-            by_method = table.droplevel("lr").dropna().mean(axis=1)
-            if subject not in by_method or reference not in by_method:
-                continue
-            rows.append(
-                {
-                    "batch": int(batch),
-                    "budget": budget,
-                    "rate": f"{rate:.2g}",
-                    f"{subject} - {reference}": f"{by_method[subject] - by_method[reference]:+.1f}",
-                    **{str(m): float(by_method[m]) if m in by_method else None for m in methods},
-                }
-            )
-    return rows
-
-
 def _list_cautions(
     study: Study, best: dict[tuple[Place, str], BestRate], tasks: Sequence[TaskRuns], runs: pd.DataFrame
 ) -> list[str]:
@@ -233,6 +161,8 @@ def _list_cautions(
             f"The best rate is at the edge of the rates tried, so a better one may lie beyond: {', '.join(edges)}."
         )
     lines += _list_other_rates(best, tasks, runs) + _list_lucky_choices(best, tasks, runs)
+    if few := _find_few_seeds(tasks):
+        lines.append(few)
     if unlearned:
         lines.append(
             f"No method gains {LEAST_GAIN:g} points over the majority baseline on {', '.join(unlearned)}: equal scores"
@@ -248,6 +178,14 @@ def _list_cautions(
             f"{count_noun(searched - len(best), 'pair')} of method and task have one rate only, or none with scores."
         )
     return lines
+
+
+def _find_few_seeds(tasks: Sequence[TaskRuns]) -> str:
+    """That too few seeds without a collapse cannot rule collapses out; '' where there are enough, or some collapsed."""
+    counts = [task.count_collapses(method) for task in tasks for method in task.scores]
+    if not counts or any(count.collapsed for count in counts) or min(count.runs for count in counts) >= GUARD_SEEDS:
+        return ""
+    return f"No run collapsed; the claims are for runs that do not. {FEW_SEEDS}"
 
 
 def _list_other_rates(

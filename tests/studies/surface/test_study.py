@@ -101,7 +101,7 @@ def raise_interrupt(cells: int) -> Listener:
     [
         (["surface", "--runs", "missing"], "surface.parquet|missing.*cannot be read"),
         (["surface", "--runs", "missing,other"], "give one folder"),
-        (["parity", "--runs", "missing"], "parity trains its own cells"),
+        (["scaling", "--runs", "missing"], "scaling trains its own cells"),
     ],
 )
 def test_a_table_that_cannot_be_judged_is_one_line(
