@@ -58,6 +58,7 @@ SCENARIOS = (
     Scenario("no difference, sd 2", 0.0, sd=2.0),
     Scenario("no difference, heavy tails", 0.0, noise=draw_heavy),
     Scenario("no difference, skewed", 0.0, noise=draw_skewed),
+    Scenario("no difference, skewed, sd 5", 0.0, sd=5.0, noise=draw_skewed),
     Scenario("no difference, log-normal", 0.0, noise=draw_lognormal),
     Scenario("no difference, 1 in 10 dips by 5", 0.0, noise=draw_dips),
     Scenario("at the margin, skewed", 1.0, noise=draw_skewed),

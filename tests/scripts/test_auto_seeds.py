@@ -12,6 +12,7 @@ from scripts.auto_seeds.studies import (
     MARGIN,
     Scenario,
     draw_shared,
+    draw_skewed,
     draw_studies,
     run_auto,
     run_fixed,
@@ -28,6 +29,8 @@ SLACK = 3 * (0.05 * 0.95 / STUDIES) ** 0.5
     "scenario",
     [
         Scenario("no difference", 0.0),
+        Scenario("skewed", 0.0, noise=draw_skewed),
+        Scenario("skewed and never equivalent", 0.0, sd=5.0, noise=draw_skewed),
         Scenario("at the margin", MARGIN, sd=2.0),
         *(Scenario("one collapses", 0.0, rates=(rate, 0.0)) for rate in (0.05, 0.1, 0.2)),
         *(Scenario("both collapse", 0.0, rates=(rate, rate)) for rate in (0.05, 0.1, 0.2)),
