@@ -11,7 +11,7 @@ from harness.core.errors import UserError
 from harness.core.method import STRATEGIES, SUITES
 from harness.planning.plan import make_plan
 from studies.rulebook import RULES, check_study
-from studies.specs import build_specs, replace_seeds
+from studies.specs import build_specs, list_grid_rates, replace_seeds
 from studies.study import list_studies, load_study
 
 TRAINED = [name for name in list_studies() if load_study(name).grids]
@@ -218,3 +218,15 @@ def test_a_study_that_cannot_be_judged_is_refused_before_training(
 @pytest.mark.parametrize("name", list_studies())
 def test_each_declared_study_can_be_judged(name: str) -> None:
     check_study(load_study(name))
+
+
+def test_a_number_of_seeds_replaces_that_of_a_range_of_fresh_seeds() -> None:
+    assert replace_seeds("200..229,length=0", "4") == "200..203,length=0"
+
+
+def test_a_rate_on_the_command_line_replaces_the_declared_ones() -> None:
+    study = load_study("parity")
+    small = {"preset": "small"}
+    assert build_specs(study, small)[0].lr == (1e-4, 7e-4, 2e-3, 2.8e-3, 4e-3)
+    assert build_specs(study, small | {"lr": (1e-3,)})[0].lr == (1e-3,)
+    assert list_grid_rates(study, small | {"lr": (1e-3,)}) == [{}] == list_grid_rates(study, {})

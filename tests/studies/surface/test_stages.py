@@ -12,6 +12,7 @@ from harness.core.record import Record
 from harness.core.spec import Spec
 from harness.core.spec_reading import make_spec
 from harness.planning.plan import Plan, make_plan
+from studies.declared_rates import check_rates, list_rates, select_rates
 from studies.study import load_study
 from studies.surface.stages import check_grids, check_spec, name_fresh_seeds, run_stages
 from tests.reports.records import record
@@ -131,3 +132,28 @@ def test_flags_with_which_no_rate_can_be_chosen_are_refused(change: dict[str, An
     check_spec("x", make_spec(SPEC | change), 0)
     with pytest.raises(UserError, match=says):
         check_spec("x", make_spec(SPEC | change), 3)
+
+
+def test_each_method_searches_the_rates_that_are_declared_for_it() -> None:
+    rates = {"lora": [1e-3, 2e-3, 4e-3], "full": [1e-5, 1e-4, 1e-3]}
+    best = {"lora": 2e-3, "full": 1e-4}
+    trainer = Trainer(lambda task, method, rate: 90.0 if rate == best[method] else 60.0)
+    spec = make_spec(SPEC | {"methods": "lora,full", "lr": list_rates(rates), "tasks": "rte"})
+    list(run_stages(spec, 3, trainer, select_rates(rates)))
+    assert {(m, rate) for _, m, rate, _ in trainer.stages[0]} == {(m, r) for m, own in rates.items() for r in own}
+    assert trainer.stages[1] == {("rte", m, best[m], seed) for m in best for seed in (2, 3, 4)}
+
+
+def test_rates_by_task_are_kept_and_one_that_is_missing_is_named() -> None:
+    rates = {"lora": {"rte": 1e-3, "sst2": 2e-3}, "lorasp": 4e-3}
+    plan = make_plan(make_spec(SPEC | {"lr": list_rates(rates), "seeds": "1"}))
+    kept = {(c.cell.task, c.cell.label, c.cell.protocol.lr) for c in select_rates(rates)(plan).cells}
+    assert kept == {("rte", "lora", 1e-3), ("sst2", "lora", 2e-3), ("rte", "lorasp", 4e-3), ("sst2", "lorasp", 4e-3)}
+    with pytest.raises(UserError, match="rates: none for lorasp on rte"):
+        select_rates({"lora": 1e-3})(plan)
+
+
+@pytest.mark.parametrize("rates", [[1e-3], {"lora": []}, {"lora": "1e-3"}, {"lora": -1.0}, {"lora": {"rte": True}}])
+def test_rates_of_another_form_are_refused(rates: Any) -> None:
+    with pytest.raises(UserError, match="give a rate for each method, as in"):
+        check_rates("mine", rates)
