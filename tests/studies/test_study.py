@@ -172,7 +172,7 @@ def test_plans_on_real_data_with_the_small_preset(name: str, tmp_path: Path) -> 
         assert plan.cells and {c.cell.preset for c in plan.cells} == {"small"} and not plan.dropped
         assert all(planned.data.source == "data-dir" for planned in plan.cells)
         steps = {c.cell.protocol.max_steps for c in plan.cells}
-        assert steps == {{"memory": 1, "strategies": None, "precision": 300, "regularisation": 300}.get(name, 500)}
+        assert steps == {{"memory": 1, "strategies": None}.get(name, 500)}
 
 
 def test_without_a_model_for_the_suite_one_line_says_how_to_give_one(tmp_path: Path) -> None:
