@@ -21,7 +21,7 @@ from harness.core.progress import format_time_left
 from harness.core.record import Record
 from harness.core.store import Store
 from harness.core.stored_files import read_record
-from harness.core.terminal import align_rows, escape_text, fit_table, make_text
+from harness.core.terminal import align_rows, escape_text, fit_table, limit_rows, make_text
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -87,9 +87,14 @@ class Snapshot:
             groups[record.cell.task, self.names.get(record.key, record.cell.title)].append(record)
         return [(*place, *_summarize_group(group, self.scores)) for place, group in groups.items()]
 
+    def limit(self) -> tuple[list[Sequence[str]], str | None]:
+        """The head and the rows that fit a screen, those with failures before others; and how many are left out."""
+        return limit_rows([HEAD, *self.rows()], "the report", lambda row: bool(row[HEAD.index("failed")]))
+
     def lines(self) -> list[str]:
         """Title, summary and rows as plain text, for a pipe."""
-        return [escape_text(self.title), self.summary, *align_rows([HEAD, *self.rows()])]
+        rows, caption = self.limit()
+        return [escape_text(self.title), self.summary, *align_rows(rows), *([caption] if caption else [])]
 
     def table(self) -> Group:
         """Rows, progress bar and summary, for a terminal."""
@@ -97,7 +102,8 @@ class Snapshot:
         from rich.padding import Padding
         from rich.progress_bar import ProgressBar
 
-        table = fit_table([HEAD, *self.rows()], {0, 1, 4}, self.title, drop=DROPPED)
+        rows, caption = self.limit()
+        table = fit_table(rows, {0, 1, 4}, self.title, caption, drop=DROPPED)
         # rich divides by the total: a run without cells must not be 0
         bar = ProgressBar(max(1, self.total), len(self.finished), width=60)
         return Group(table, Padding(bar, 0), make_text(self.summary))
