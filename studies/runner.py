@@ -79,23 +79,14 @@ def run_study(
     out = Path(flags.get("out") or default_out)
     # Before any training: a folder of another study must not get these cells.
     stored.check_folder(out, study)
-    table = read_runs(runs[0]) if runs and study.rule in TABLE_RULES else None
     is_training = bool(grid_specs) and not runs
     if is_training:
         run_grids(study, grid_specs, command, listen, out, confirming, list_grid_rates(study, flags))
     on_report()
-    lines: list[str] = []
-    if table is not None:
-        study_runs = StudyRuns(margin=study.margin, runs=table)
-    elif is_training:
+    if is_training:
         study_runs, lines = load_folder(study, out)
-    elif runs and study.rule in PLAIN_RUN_RULES:
-        study_runs = load_runs_of_study(study, runs[0])
     else:
-        study_runs = StudyRuns()
-        if study.rule == "claims":
-            contents = collect_contents(runs or _list_roots(flags, out), named=bool(runs))
-            study_runs = StudyRuns(stored=add_exact_contents(contents))
+        study_runs, lines = _load_stored(study, runs, _list_roots(flags, out)), []
     answer = judge_study(study, study_runs)
     preset = study_runs.records[0].cell.preset if study_runs.records else first_spec.preset
     _store_content(out, stored.build_content(study, answer, study_runs, preset, command))
@@ -113,6 +104,17 @@ def run_study(
         study_runs.late,
         time.monotonic() - started,
     )
+
+
+def _load_stored(study: Study, runs: Sequence[Path], roots: Sequence[Path]) -> StudyRuns:
+    """What a study judges that trains nothing: the named `runs`, or for `claims` all under `roots` without them."""
+    if study.rule == "claims":
+        return StudyRuns(stored=add_exact_contents(collect_contents(runs or roots, named=bool(runs))))
+    if not runs:
+        return StudyRuns()
+    if study.rule in TABLE_RULES:
+        return StudyRuns(margin=study.margin, runs=read_runs(runs[0]))
+    return load_runs_of_study(study, runs[0])
 
 
 def check_request(study: Study, runs: Sequence[Path]) -> None:

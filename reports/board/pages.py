@@ -13,8 +13,8 @@ from reports.board.history import Place, Sighting
 from reports.board.pairs import RunPair
 from reports.board.runs import BoardRun, DamagedRun, get_commit, get_version
 from reports.board.tables import BoardTable, Column, Link, Page, Value
-from reports.changes import Gap
 from reports.frames import format_seeds
+from reports.run_gaps import Gap
 
 PAIR_NOTE = (
     "Points; intervals are for new seeds, each stands for itself (no correction is made). `compare` in a terminal also "
