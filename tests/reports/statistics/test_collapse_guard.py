@@ -15,7 +15,9 @@ def compare(difference: float, runs: int, collapsed: int = 0, tasks: int = 1) ->
     """lorasp against lora on tasks with a majority baseline of 20, of which the best method attains 80."""
     names = tuple(f"t{n}" for n in range(tasks))
     counts = {"lorasp": CollapseCount(collapsed, runs), "lora": CollapseCount(0, runs)}
-    collapses = tuple(TaskCollapses("glue", name, 20.0, 80.0, {}, counts) for name in names)
+    collapses = tuple(
+        TaskCollapses("glue", name, 20.0, 80.0, {}, counts, dict.fromkeys(counts, "none")) for name in names
+    )
     return Comparison(
         *("glue", "lorasp", "lora", "place", names, runs, runs, difference, None, "", None, None, None),
         collapses=collapses,
