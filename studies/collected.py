@@ -41,7 +41,7 @@ ContentsByStudy = Mapping[str, Sequence[Mapping[str, Any]]]
 def collect_contents(roots: Sequence[Path], *, named: bool) -> ContentsByStudy:
     """Study (or study/suite) -> its answers. A root is the folder of a run or study, or a folder of such folders.
 
-    In a folder of folders the newest of each study and preset counts, and unreadable ones are skipped with a note.
+    In a folder of folders the newest of each study, preset and backbone counts; unreadable ones are skipped, noted.
     Raises UserError for a root that the user `named` and that has no results.
     """
     by_study: dict[str, list[Mapping[str, Any]]] = {}
@@ -98,12 +98,12 @@ def _read_contents(folders: Sequence[Path], named: bool) -> Iterator[Mapping[str
 
 
 def _select_newest(contents: Iterator[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """The newest answer of each study and preset; all plain runs."""
-    newest: dict[tuple[str, ...], Mapping[str, Any]] = {}
+    """The newest answer of each study, preset and backbone; all plain runs."""
+    newest: dict[tuple[object, ...], Mapping[str, Any]] = {}
     for content in contents:
         # Plain runs have no stamp: each is evidence of its own, so the folder keeps them apart.
         folder_key = (content["folder"],) if "stamp" not in content else ()
-        key = (content["study"], content["preset"], *folder_key)
+        key = (content["study"], content["preset"], tuple(content.get("models", ())), folder_key)
         if key not in newest or newest[key]["stamp"] < content["stamp"]:
             newest[key] = content
     return list(newest.values())

@@ -21,7 +21,8 @@ from studies.study import Study, load_study
 
 FILE = "study.json"
 FIELDS = frozenset(
-    "study declared preset stand_in margin margin_late kind sentence parts evidence notes lacks command sha256".split()
+    "study declared preset models stand_in margin margin_late kind sentence parts evidence notes lacks command"
+    " sha256".split()
 )
 Content = Mapping[str, Any]
 
@@ -35,9 +36,13 @@ def build_content(study: Study, answer: Answer, seen: StudyRuns, preset: str, co
     """The answer, which study `claims` reads; `preset` is that of the runs, or 'exact' for counts."""
     if seen.runs is not None:
         preset = str(seen.runs["preset"].iloc[0])
+        models = {str(name) for name in seen.runs["model"]}
+    else:
+        models = {record.cell.model.name for record in seen.records}
     has_runs = bool(seen.records) or seen.runs is not None
     return build_marker(study) | {
         "preset": preset if has_runs and not answer.exact else "exact",
+        "models": sorted(models),
         "stand_in": seen.stand_in and not answer.exact,
         "margin": seen.margin,
         "margin_late": seen.late,

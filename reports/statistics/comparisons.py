@@ -17,6 +17,7 @@ from reports.statistics.collapse import TaskCollapses, describe_collapses, join_
 from reports.statistics.comparable import check_shared, collect_shared
 from reports.statistics.crossed import CrossedEstimate, ExampleVariance, estimate_crossed, estimate_example_variance
 from reports.statistics.evidence import Evidence
+from reports.statistics.examples import NOT_KEPT
 from reports.statistics.power import Noise
 from reports.statistics.shared_seeds import CROSSED, describe_streams, estimate_over_seeds, is_crossed
 from reports.statistics.sign_flip import compute_sign_flip_p
@@ -139,6 +140,8 @@ def match_cells(grid: Grid, task: str, method: str, first: str, average: str, fo
     gaps = compute_differences(grid, task, method, first, average)
     if isinstance(found, str):
         return PairedCells(gaps, cells, None, found)
+    if not found.has(record for pair in cells.values() for record in pair):
+        return PairedCells(gaps, cells, None, f"{NOT_KEPT} of one of them")
     return PairedCells(gaps, cells, found, "")
 
 

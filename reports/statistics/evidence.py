@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from harness.core.metric import METRICS
+from harness.core.record import Record
 from reports.compare import task_headline
 from reports.frames import Grid, get_score
 from reports.statistics.examples import Examples, NoExamples, find_constant_keys, is_constant, load_examples
@@ -17,7 +18,7 @@ from reports.statistics.examples import Examples, NoExamples, find_constant_keys
 
 @dataclass(frozen=True)
 class Evidence:
-    """`influences` [units, cells] in points, columns as in `examples.rows`.
+    """`influences` [units, cells] in points, columns as in `examples.rows`: the cells whose predictions were kept.
 
     A unit is an example or a cluster of them. The variance of a linear combination of cells over new examples is the
     sum of squares of the same combination of columns (infinitesimal jackknife, with G / (G - 1) for G units).
@@ -25,6 +26,10 @@ class Evidence:
 
     examples: Examples
     influences: Any
+
+    def has(self, records: Iterable[Record]) -> bool:
+        """Whether the predictions of all of these cells were kept."""
+        return all(record.key in self.examples.rows for record in records)
 
     def columns(self, keys: Sequence[str]) -> Any:
         """[units, len(keys)]."""

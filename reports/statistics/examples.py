@@ -64,6 +64,9 @@ class Examples:
         return min(split.groups for split in self.splits)
 
 
+NOT_KEPT = "no predictions were kept"
+
+
 class NoExamples(Exception):
     """Why the kept predictions of a task give no evidence."""
 
@@ -71,13 +74,14 @@ class NoExamples(Exception):
 def load_examples(
     records: Sequence[Record], metrics: Sequence[str], scores: Mapping[str, float], cells: Path
 ) -> Examples:
-    """The predictions of a task's records that have a score, `scores` by key. Raises NoExamples with the reason.
+    """The kept predictions of a task's records that have a score, `scores` by key. Raises NoExamples with the reason.
 
-    The headline is computed again from the predictions and held against each record.
+    Predictions may have been kept for some methods only. The headline is computed again from them and held against
+    each record.
     """
-    scored = [r for r in records if r.key in scores]
-    if not scored or any(r.predictions is None for r in scored):
-        raise NoExamples("no predictions were kept")
+    scored = [r for r in records if r.key in scores and r.predictions is not None]
+    if not scored:
+        raise NoExamples(NOT_KEPT)
     paths = [cells / f"{r.key}.parquet" for r in scored]
     recorded = [scores[r.key] for r in scored]
     if len(paths) > 1:  # where already the first does not fit, the others are not read

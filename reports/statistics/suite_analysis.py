@@ -67,7 +67,7 @@ def analyse_suite(grid: Grid, cells: Path | None, primary: Sequence[Pair], colla
             )
         for task, one in parts.items():
             names = {"suite": grid.suite, "task": task, "method": method, "first": first}
-            rows += [names | row for row in _build_pair_rows(one, evidence_by_task[task])]
+            rows += [names | row for row in _build_pair_rows(one)]
             texts += [(names, pair) for pair in one.cells.values()]
     best = _find_best(grid, cover, evidence_by_task, comparisons)
     stability = build_stability_rows(grid, find_baseline(grid, primary), average, collapses)
@@ -98,8 +98,8 @@ def _find_best(
     return find_best_group(means, below_best)
 
 
-def _build_pair_rows(one: PairedCells, found: Evidence | str) -> Iterable[dict[str, Any]]:
-    if isinstance(found, str) or not one.cells:
+def _build_pair_rows(one: PairedCells) -> Iterable[dict[str, Any]]:
+    if one.evidence is None or not one.cells:
         return ()
     errors = compute_standard_errors(one.all_influences)
-    return pair_rows(list(one.cells.values()), found.examples, [one.gaps[seeds] for seeds in one.cells], errors)
+    return pair_rows(list(one.cells.values()), one.evidence.examples, [one.gaps[seeds] for seeds in one.cells], errors)

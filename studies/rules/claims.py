@@ -69,7 +69,7 @@ def _list_notes(rows: Sequence[Mapping[str, str]]) -> list[str]:
         "several rows of one claim: one contradicted contradicts it; otherwise one undecided leaves it undecided",
         "tests of methods are corrected (Holm) over all comparisons of the run that a row is of and over those that "
         "the study adds; other rules correct over their own rows; nothing is corrected over claims or runs",
-        "in a folder of studies only the newest of each study and preset counts",
+        "in a folder of studies only the newest of each study, preset and backbone counts",
         "a run of no study is judged by the study's rule, at the margin that the run named, else at the study's margin",
     ]
     # The same study may be missing for several claims, so its command is listed once.

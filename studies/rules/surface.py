@@ -82,10 +82,12 @@ def judge(study: Study, seen: StudyRuns) -> Answer:
         " over seeds, Holm over the rows",
         *_list_cautions(study, best, tasks, runs),
     ]
+    # a comparison without runs is no evidence of anything, not even of an open question
+    judged = [c.name for c in (*deciding, *further) if c.tasks]
     return Answer(
         merge_verdicts(kinds),
         sentence,
-        parts,
+        {name: parts[name] for name in judged},
         _list_contrasts(contrasts, margin, tasks),
         notes,
         lacks,

@@ -112,6 +112,15 @@ def test_the_newest_of_a_preset_counts_and_what_does_not_read_is_left_out(tmp_pa
     assert [one["kind"] for one in collect_contents([tmp_path], named=True)["parity"]] == ["contradicted", "undecided"]
 
 
+def test_a_study_counts_once_for_each_backbone(tmp_path: Path) -> None:
+    """Another backbone is other evidence; without a note of the backbones, all of a preset are one."""
+    for folder, kind, model in (("a", "confirmed", "one"), ("b", "undecided", "two"), ("c", "contradicted", "two")):
+        path = store(tmp_path, "parity", kind, folder=folder, models=[model])
+        os.utime(path, (ord(folder), ord(folder)))
+    kinds = [one["kind"] for one in collect_contents([tmp_path], named=True)["parity"]]
+    assert kinds == ["confirmed", "contradicted"]
+
+
 def test_several_roots_add_up(tmp_path: Path) -> None:
     one, two = (store(tmp_path, "parity", kind, folder=kind).parent for kind in ("confirmed", "undecided"))
     run = plain(tmp_path / "run", lorasp=0.0, full=0.0)

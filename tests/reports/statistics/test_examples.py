@@ -13,6 +13,8 @@ from sklearn.metrics import f1_score, matthews_corrcoef
 from statsmodels.api import OLS
 
 from harness.core.record import Record
+from reports.statistics.analysis import analyse
+from reports.statistics.comparisons import NEW_BOTH, NEW_SEEDS
 from reports.statistics.evidence import sum_influences
 from reports.statistics.examples import NoExamples, find_split, load_examples
 from tests.reports.predicted import guesses, kept
@@ -110,6 +112,31 @@ def test_what_cannot_be_lined_up_is_refused(tmp_path: Path, records: list[Record
 def test_no_predictions(tmp_path: Path, records: list[Record]) -> None:
     with pytest.raises(NoExamples, match="no predictions were kept"):
         _load([records[0].model_copy(update={"predictions": None})], tmp_path)
+
+
+def test_predictions_of_some_methods_serve_their_own_comparisons(tmp_path: Path) -> None:
+    """The comparison of two methods that kept theirs is the same; one that did not generalizes to new seeds only."""
+    rng = np.random.default_rng(5)
+    targets = rng.integers(0, 2, 200)
+    skills = {"lora": 0.8, "lorasp": 0.85, "head": 0.6}
+    records = [
+        kept(tmp_path, guesses(rng, targets, skill), targets, method=method, seed=seed)
+        for method, skill in skills.items()
+        for seed in range(4)
+    ]
+    fewer = [r if r.cell.method != "head" else r.model_copy(update={"predictions": None}) for r in records]
+    whole, part = (
+        {(j.comparison.method, j.comparison.first): j.comparison for j in analyse(made, [], cells=tmp_path).judged}
+        for made in (records, fewer)
+    )
+    assert part["lorasp", "lora"].estimate == whole["lorasp", "lora"].estimate
+    assert part["lorasp", "lora"].target == NEW_BOTH == whole["head", "lora"].target
+    assert part["head", "lora"].target == NEW_SEEDS and "no predictions were kept" in part["head", "lora"].why
+    scores = np.array([r.scores["accuracy"] for r in records]).reshape(3, 4)
+    gaps = scores[2] - scores[0]
+    interval = stats.ttest_1samp(gaps, 0).confidence_interval()
+    estimate = part["head", "lora"].estimate
+    assert (estimate.low, estimate.high) == pytest.approx((interval.low, interval.high))
 
 
 def test_a_metric_finds_its_split() -> None:
