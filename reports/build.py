@@ -30,8 +30,12 @@ def build_report(
     findings: Findings,
     published: Sequence[Mapping[str, str]],
     columns: bool = False,
+    draw: bool = True,
 ) -> Report:
-    """`published` are rows of results/published.tsv; `columns`: draw the figures at column width too."""
+    """`published` are rows of results/published.tsv; `columns`: draw the figures at column width too.
+
+    Without `draw` the report has no figures but those of plugins' sections.
+    """
     if any(r.stand_in for r in records):
         title = f"{title} ({SYNTHETIC_NOTE})"
     analysis = findings.analysis
@@ -55,6 +59,7 @@ def build_report(
                 names[grid.suite],
                 columns,
                 shown[grid.suite],
+                draw,
             )
             for grid in suite_grids
         ],
@@ -80,9 +85,13 @@ def _drop_repeated(sentences: Sequence[str], views: Sequence[RankingView]) -> li
 
 
 def build_section(
-    context: SuiteContext, name: str = "", columns: bool = False, methods: Sequence[str] | None = None
+    context: SuiteContext,
+    name: str = "",
+    columns: bool = False,
+    methods: Sequence[str] | None = None,
+    draw: bool = True,
 ) -> Section:
-    """The tables and figures of a suite; `name` begins the names of its figures' files.
+    """The tables and, with `draw`, the figures of a suite; `name` begins the names of its figures' files.
 
     `methods`: those to show, by default all.
     """
@@ -91,7 +100,7 @@ def build_section(
     shown = grid.methods if methods is None else methods
     part, note = replace(context, grid=select_methods(grid, shown)), describe_omitted(grid, shown)
     contents = build_plugin_sections(part)
-    drawings = {f"{name}-{kind}": drawing for kind, drawing in draw_figures(part).items()}
+    drawings = {f"{name}-{kind}": drawing for kind, drawing in (draw_figures(part) if draw else {}).items()}
     for content in contents.values():
         drawings |= {f"{name}-{kind}": drawing for kind, drawing in content.figures.items()}
     for drawing in drawings.values() if note else ():

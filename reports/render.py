@@ -45,8 +45,9 @@ def write_report(
     check_allowed("figure format", images, IMAGES)
     if not records:
         raise UserError(f"no records for a report in {folder.parent}; run cells first")
-    columns = "pdf" in images
-    report = build_report(records, profiles, title, command, dropped, findings or Findings(), published, columns)
+    # a text without images links no figure, so none is drawn
+    columns, draw = "pdf" in images, bool(images) or "html" in formats
+    report = build_report(records, profiles, title, command, dropped, findings or Findings(), published, columns, draw)
     files = _render_images(report, formats, images)
     elements = _take_vectors(files)
     names = build_method_names(records)

@@ -18,6 +18,8 @@ def get_utc_time() -> str:
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
+# cached, because each run asks for the same packages several times, and each answer parses a file
+@functools.cache
 def get_version(package: str) -> str:
     """The installed version of a package; 'absent' if it is not installed."""
     try:

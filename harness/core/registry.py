@@ -10,6 +10,7 @@ A plugin has no version of ours, so the sha256 of its source enters the cell key
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import importlib
 import importlib.machinery
@@ -118,11 +119,18 @@ def load_package(name: str) -> None:
 
 def load_entry_points(group: str = "lorasp_harness") -> None:
     """Import the entry points of installed plugins. Raises UserError, naming the plugin, if one raises."""
-    for entry in importlib.metadata.entry_points(group=group):
+    for entry in _find_entry_points(group, tuple(sys.path)):
         source = _find_source(entry.module)
         digest = None if source is None else _compute_digest(source.read_bytes())
         with _record_plugin_source(f"plugin '{entry.name}' ({entry.value})", digest):
             entry.load()
+
+
+# cached, because it reads a file of each installed package, and a process loads the registries several times
+@functools.cache
+def _find_entry_points(group: str, path: tuple[str, ...]) -> importlib.metadata.EntryPoints:
+    """The entry points of the packages on the import path."""
+    return importlib.metadata.entry_points(group=group)
 
 
 def _find_source(module: str) -> Path | None:

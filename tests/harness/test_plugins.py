@@ -23,7 +23,8 @@ from harness.core.registry import load_all
 from harness.core.spec_reading import make_spec
 from harness.planning.plan import make_plan
 
-SMALL = ["--tasks", "rte", "--seeds", "1", "--max-steps", "2", "--eval-rows", "20", "--no-profile"]
+SMALL = ["--tasks", "rte", "--seeds", "1", "--max-steps", "2", "--eval-rows", "20"]
+SMALL += ["--formats", "md", "--figures", "", "--no-profile"]
 PLUGIN = '''
 import dataclasses
 from harness.core.method import METHODS, strategy

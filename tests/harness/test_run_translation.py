@@ -42,7 +42,7 @@ def test_a_run_learns_and_the_stored_texts_score_the_same(kind: str, method: str
         "16",
     ]
     out = data / "out"
-    assert main([*words, "--no-profile", "--out", str(out), "--threads", "1"]) == 0
+    assert main([*words, "--no-profile", "--formats", "md", "--figures", "", "--out", str(out), "--threads", "1"]) == 0
     (path,) = out.glob("cells/*.json")
     record = json.loads(path.read_text())
     assert record["data_notes"][0] == "partial: train is read from own.en, own.ro, not official files"

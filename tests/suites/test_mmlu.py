@@ -183,6 +183,10 @@ def test_a_run_from_files_to_its_records(tmp_path: Path) -> None:
         "3",
         "--no-profile",
         "--packed",
+        "--formats",
+        "csv",
+        "--figures",
+        "",
     ]
     assert main(["run", "--suite", "mmlu", *small, "--max-length", "128", *words]) == 0
     records, _ = Store(tmp_path / "out").read()

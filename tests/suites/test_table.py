@@ -164,9 +164,8 @@ def test_plan_and_records_say_what_was_dropped(tmp_path: Path, capsys: pytest.Ca
     assert main(["plan", *words, "--seeds", "1", "--max-steps", "2"]) == 0
     printed = capsys.readouterr().out
     assert "table/mine: dropped: train: 1 row of mine.csv without a label ('nan')" in printed
-    assert (
-        main(["run", *words, "--seeds", "1", "--max-steps", "2", "--no-profile", "--out", str(tmp_path / "out")]) == 0
-    )
+    words += ["--seeds", "1", "--max-steps", "2", "--no-profile", "--formats", "csv", "--figures", ""]
+    assert main(["run", *words, "--out", str(tmp_path / "out")]) == 0
     (record,) = Store(tmp_path / "out").read()[0].values()
     assert sum(note.startswith("dropped: train: 1 row of mine.csv") for note in record.data_notes) == 2
     assert record.rows["train"] + record.rows["validation"] == len(ROWS)

@@ -31,6 +31,7 @@ from tests.harness.small_training import protocol, rows, trainer
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU")]
 SMALL = {"tasks": ("rte",), "seeds": "2", "max_steps": 20, "train_rows": 64, "eval_rows": 100, "profile": False}
+SMALL |= {"formats": ("csv",), "figures": ()}
 
 
 def logits(out: Path, **flags: Any) -> list[np.ndarray]:

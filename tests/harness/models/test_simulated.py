@@ -101,6 +101,7 @@ def test_no_profile_is_taken_and_the_reason_is_said(tmp_path: Path) -> None:
 
 def test_a_run_labels_what_is_simulated(tmp_path: Path) -> None:
     budget = {"max_steps": 2, "train_rows": 32, "eval_rows": 20, "profile": False}
+    budget |= {"formats": ("md",), "figures": ()}
     spec = make_spec({"tasks": ("rte",), "seeds": "1", "methods": "lora", "quantize": "sim3", "out": tmp_path} | budget)
     (record,) = run(spec, "command", lambda total: PlainListener(io.StringIO(), total)).records
     assert record.status == "ok" and record.extra["quantize"] == "simulated, scores only"

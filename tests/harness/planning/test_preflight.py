@@ -18,6 +18,7 @@ from harness.planning.preflight import check_length, drop_unfit_cells
 from tests.harness.families import build_family
 
 SMALL = ["--tasks", "rte", "--seeds", "1", "--max-steps", "1", "--eval-rows", "20", "--no-profile"]
+SMALL += ["--formats", "md", "--figures", ""]
 
 
 def trained(folder: Path) -> int:

@@ -188,7 +188,7 @@ def test_the_command_ends_well_says_what_remains_and_continues(
 ) -> None:
     small = {"tasks": "rte", "methods": "lora", "seeds": "2", "train-rows": "64", "eval-rows": "40", "max-steps": "2"}
     words = ["run", *(w for k, v in small.items() for w in (f"--{k}", v)), "--device", "cpu", "--threads", "1"]
-    words += ["--no-profile", "--formats", "csv", "--out", str(tmp_path)]
+    words += ["--no-profile", "--formats", "csv", "--figures", "", "--out", str(tmp_path)]
     assert main([*words, "--max-cells", "1"]) == 0
     shown = capsys.readouterr().out
     assert "--max-cells 1: reached; 1 cell to run" in shown and "the same command continues" in shown

@@ -24,6 +24,7 @@ from results.job import FinishedRun as Outcome, run_spec as run
 from results.report import rewrite_report as report
 
 SMALL = {"tasks": ("rte",), "seeds": "2", "max_steps": 4, "train_rows": 64, "eval_rows": 40, "profile": False}
+SMALL |= {"formats": ("csv",), "figures": ()}
 
 
 def go(out: Path, **flags: Any) -> tuple[Outcome, str]:
@@ -86,7 +87,7 @@ def test_packed_scores_equal_solo_scores(tmp_path: Path) -> None:
 
 def test_a_method_that_raises_fails_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(METHODS._items, "breaks", Breaks)
-    outcome, _ = go(tmp_path, methods="lora,breaks,head,full")
+    outcome, _ = go(tmp_path, methods="lora,breaks,head,full", formats=("md",))
     bad = [r for r in outcome.records if r.status != "ok"]
     assert outcome.failed == 1 and len(outcome.records) == 8
     assert (bad[0].cell.method, bad[0].cell.seeds["init"], bad[0].status) == ("breaks", 1, "failed")
@@ -198,7 +199,7 @@ def test_a_missing_primary_method_stops_before_any_training(tmp_path: Path) -> N
 
 def test_a_report_declares_late_and_stores_it(tmp_path: Path) -> None:
     go(tmp_path)
-    spec = make_spec({"primary": "lora vs lorasp", "collapse_margin": 4.0, "formats": "md", "figures": ("svg",)})
+    spec = make_spec({"primary": "lora vs lorasp", "collapse_margin": 4.0, "formats": "md", "figures": ""})
     report(tmp_path, spec, tmp_path / "elsewhere")
     assert "Post hoc" in (tmp_path / "elsewhere" / "report.md").read_text()
     assert Store(tmp_path).read_run()["primary"] is None  # a report written elsewhere leaves the run as it is
@@ -206,7 +207,7 @@ def test_a_report_declares_late_and_stores_it(tmp_path: Path) -> None:
     stored = Store(tmp_path).read_run()
     assert (stored["primary"], stored["primary_late"]) == ("lora vs lorasp", True)
     assert (stored["collapse_margin"], stored["collapse_margin_late"]) == (4.0, True)
-    report(tmp_path, make_spec({"formats": "md"}))
+    report(tmp_path, make_spec({"formats": "md", "figures": ""}))
     assert "Post hoc" in (tmp_path / "report" / "report.md").read_text()
     with pytest.raises(UserError, match="no method 'dora'"):
         report(tmp_path, make_spec({"primary": "dora vs lora"}))

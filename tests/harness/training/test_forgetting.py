@@ -88,7 +88,7 @@ def train(folder: Path, *words: str) -> dict[str, Record]:
         "--template plain --max-steps 3 --batch-size 4 --eval-rows 3 --no-profile --max-length 128 --lr 0.02".split()
     )
     start = ["run", "--suite", "mmlu", "--data-dir", str(folder), "--model", f"mmlu={model}", "--out", str(out)]
-    assert main([*start, *small, "--save-adapters", *words]) == 0
+    assert main([*start, *small, "--save-adapters", "--formats", "csv", "--figures", "", *words]) == 0
     return {key: record.model_copy(update={"extra": {"out": out}}) for key, record in Store(out).read()[0].items()}
 
 

@@ -248,8 +248,8 @@ def test_an_axis_and_an_override_make_cells_and_keys_without_stay() -> None:
 
 def test_a_run_with_recomputation_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["run", "--tasks", "rte", "--seeds", "1", "--max-steps", "2", "--eval-rows", "20", "--no-profile"]
-    axis = ["--recompute", "none,selective,full", "--methods", "lorasp", "--out", str(tmp_path)]
-    assert main([*words, *axis]) == 0
+    axis = ["--recompute", "none,selective,full", "--methods", "lorasp", "--formats", "md", "--figures", ""]
+    assert main([*words, *axis, "--out", str(tmp_path)]) == 0
     records, _ = Store(tmp_path).read()
     assert {r.cell.recompute for r in records.values()} == set(WAYS)
     assert len({tuple(r.loss_curve) for r in records.values()}) == 1

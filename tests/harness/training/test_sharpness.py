@@ -220,7 +220,10 @@ def test_lanczos_finds_the_largest_eigenvalue_of_each_matrix() -> None:
 def train(out: Path, *words: str) -> dict[str, Record]:
     """Records of short runs on an embedded task, in packs of four."""
     small = "--tasks rte --methods lora,lorasp --seeds 2 --max-steps 4 --train-rows 16 --eval-rows 16 --no-profile"
-    assert main(["run", *small.split(), "--out", str(out), "--device", "cpu", *words]) == 0
+    assert (
+        main(["run", *small.split(), "--out", str(out), "--device", "cpu", "--formats", "csv", "--figures", "", *words])
+        == 0
+    )
     return Store(out).read()[0]
 
 

@@ -19,6 +19,7 @@ from tests.results.imports.files import peft_run, write_evaluation, write_peft
 
 LORA = "lora/llama-3.2-3B-rank32"
 RUN = "--tasks rte --methods lora --max-steps 1 --train-rows 8 --eval-rows 8 --no-profile".split()
+RUN += ["--formats", "csv", "--figures", ""]
 
 
 def import_peft(tmp_path: Path, name: str = "imported", rights: tuple[int, int] = (631, 694)) -> Path:

@@ -16,7 +16,7 @@ from results.job import run_spec as run
 
 def scores(out: Path, metric: str, **flags: Any) -> dict[str, list[float]]:
     """Scores of lora by task, one a seed."""
-    spec = make_spec({"methods": "lora", "out": out, "profile": False} | flags)
+    spec = make_spec({"methods": "lora", "out": out, "profile": False, "formats": ("csv",), "figures": ()} | flags)
     found: dict[str, list[float]] = {}
     for record in run(spec, "test", lambda total: SilentListener(io.StringIO())).records:
         assert record.status == "ok", record.reason

@@ -10,7 +10,8 @@ from harness.cli.main import main
 from harness.core.store import Store
 from tests.harness.test_plugins import registered, write
 
-WORDS = "run --methods lora --tasks rte,cola --seeds 1 --max-steps 2 --eval-rows 20 --no-profile --formats md".split()
+WORDS = "run --methods lora --tasks rte,cola --seeds 1 --max-steps 2 --eval-rows 20 --no-profile --formats csv".split()
+WORDS += ["--figures", ""]
 EXECUTOR = '''
 from harness.contracts import EXECUTORS, LocalExecutor
 

@@ -20,7 +20,8 @@ from harness.runner.executors.base import ExecutorSetup
 from harness.runner.executors.pool import WorkerPool
 from tests.harness.runner.executors.plugins import CHANGING, FAILING_IN_WORKERS, HANGING, KILLING, LOCAL, UNSENDABLE
 
-WORDS = "run --seeds 2 --train-rows 128 --eval-rows 64 --threads 1 --no-profile --formats md".split()
+WORDS = "run --seeds 2 --train-rows 128 --eval-rows 64 --threads 1 --no-profile --formats csv".split()
+WORDS += ["--figures", ""]
 GRID = "--tasks rte,cola --methods lora,lorasp"
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "LORASP_HARNESS_CHECKPOINT_SECONDS": "0"}
 

@@ -26,6 +26,7 @@ from methods.lora import Lora
 from results.job import FinishedRun as Outcome, run_spec as run
 
 SMALL = {"tasks": ("rte",), "methods": "lora,head", "seeds": "2", "max_steps": 3, "train_rows": 80, "eval_rows": 30}
+SMALL |= {"formats": ("md",), "figures": ()}
 
 
 def go(out: Path, **flags: Any) -> tuple[Outcome, str]:
