@@ -100,16 +100,16 @@ def _filter_glyph_warnings() -> Iterator[None]:
 def _write_figure(figure: Figure, kind: str, stream: io.BytesIO, metadata: dict[str, Any]) -> None:
     """As `savefig`, less its first drawing without an output: the layout is found already."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.backends.backend_pdf import FigureCanvasPdf
     from matplotlib.backends.backend_svg import FigureCanvasSVG
 
-    if kind == "pdf":
-        figure.savefig(stream, format=kind, metadata=metadata, dpi=PRINT_DPI)
-        return
     dpi = figure.dpi
-    figure.set_dpi(PRINT_DPI if kind == "png" else SVG_IMAGE_DPI)
+    figure.set_dpi(SVG_IMAGE_DPI if kind == "svg" else PRINT_DPI)
     try:
         if kind == "png":
             FigureCanvasAgg(figure).print_png(stream, metadata=metadata, pil_kwargs={"dpi": (PRINT_DPI, PRINT_DPI)})
+        elif kind == "pdf":
+            FigureCanvasPdf(figure).print_pdf(stream, metadata=metadata)
         else:
             FigureCanvasSVG(figure).print_svg(stream, metadata=metadata)
     finally:
