@@ -83,7 +83,7 @@ def test_only_the_returned_groups_change_and_the_loss_falls(name: str, tiny_bert
         if parameter.dim() == 2:
             parameter.mul_(8)  # a fresh BERT hardly looks at its input
     before = {n: p.clone() for n, p in model.named_parameters()}
-    made, attached = trainer(model, [method], [protocol(max_steps=60, lr=1e-2)], [0], rows(count=16))
+    made, attached = trainer(model, [method], [protocol(max_steps=30, lr=1e-2)], [0], rows(count=16))
     losses = train(made)
     assert sum(losses[-4:]) < 0.95 * sum(losses[:4])
     if not method.trains_backbone:
@@ -101,7 +101,7 @@ def test_a_nan_in_one_replica_leaves_the_others_bit_identical(name: str, tiny_be
     method = EVERY[name]
     thetas = []
     for poison in (False, True):
-        made, attached = trainer(tiny_bert(dropout=0.1), [method] * 2, [protocol(max_steps=8)] * 2, [0, 1], rows())
+        made, attached = trainer(tiny_bert(dropout=0.1), [method] * 2, [protocol(max_steps=5)] * 2, [0, 1], rows())
         if poison:
             for group in attached.groups:
                 group.theta.data[1] = float("nan")

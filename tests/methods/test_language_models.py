@@ -17,7 +17,13 @@ CANNOT = {
     "marian": {"head", "prompt", "prefix"},
     "llama": {"head", "prefix", "bitfit"},
 }
-CASES = [(kind, name) for kind in CANNOT for name in NAMES]
+ON_EACH = {"lora", "lorasp", "full"}
+"""Methods that train on each kind of model; the others on T5, and with the slow tests on each."""
+CASES = [
+    pytest.param(kind, name, marks=[] if kind == "t5" or name in ON_EACH | CANNOT[kind] else pytest.mark.slow)
+    for kind in CANNOT
+    for name in NAMES
+]
 
 
 @pytest.mark.parametrize(("kind", "name"), CASES)

@@ -64,10 +64,10 @@ def gap(packed: dict[str, Tensor], alone: dict[str, Tensor]) -> float:
 
 @pytest.mark.parametrize("name", PACKS)
 def test_a_mixed_pack_is_its_solo_runs(name: str, tiny_bert: Callable[..., nn.Module]) -> None:
-    """float64, dropout on, learning rates that differ, 20 steps: every weight within 1e-10."""
+    """float64, dropout on, learning rates that differ, 10 steps: every weight within 1e-10."""
     methods = PACKS[name]
     assert len({m.pack_key() for m in methods}) == 1
-    protocols = [protocol(lr=1e-2 / (1 + i % 3), max_steps=20) for i in range(len(methods))]
+    protocols = [protocol(lr=1e-2 / (1 + i % 3), max_steps=10) for i in range(len(methods))]
     model = tiny_bert(dropout=0.1)
     together = ends(model, methods, protocols, range(len(methods)))
     for i, method in enumerate(methods):
@@ -87,11 +87,11 @@ def test_a_neighbour_that_matters_is_seen(tiny_bert: Callable[..., nn.Module]) -
 
 @pytest.mark.parametrize("quantize", ["int8", "nf4", "nf4-dq"])
 def test_on_a_quantized_backbone_too(quantize: str) -> None:
-    """float32, 20 steps: within 1e-4, what the order of sums makes; int8 rounds each row of activations by itself."""
+    """float32, 10 steps: within 1e-4, what the order of sums makes; int8 rounds each row of activations by itself."""
     pytest.importorskip("bitsandbytes")
     source = resolve(get_preset("quick"), "glue", None)
     methods = [LORA(), LORASP(), LORASP(select="column"), LORASP(select="fisher"), METHODS.get("lora-fa")()]
-    protocols = [protocol(lr=1e-3, max_steps=20)] * len(methods)
+    protocols = [protocol(lr=1e-3, max_steps=10)] * len(methods)
     model = load_model(source, 2, quantize=quantize)
     together = ends(model, methods, protocols, range(len(methods)))
     for i, method in enumerate(methods):

@@ -1,4 +1,4 @@
-"""Train 5, save, load, train 5 more: bit by bit what 10 at once give, for every method and strategy."""
+"""Train 3, save, load, train 3 more: bit by bit what 6 at once give, for every method and strategy."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.harness.small_training import protocol, rows, trainer
 from tests.methods.checks import EVERY
 
 OPTIONS: dict[str, dict[str, Any]] = {"galore": {"update_every": 4}, "adalora": {"rank": 2, "start_rank": 4}}
-"""So that the schedules have something to go on with at step 5."""
+"""So that the schedules have something to go on with at step 3."""
 
 
 class Stopped(Exception):
@@ -77,17 +77,17 @@ def test_a_state_takes_no_memory_of_the_device(
 @pytest.mark.parametrize("name", EVERY)
 def test_going_on_from_a_file_is_going_on(name: str, tiny_bert: Callable[..., nn.Module]) -> None:
     method = METHODS.get(name)(**OPTIONS[name]) if name in OPTIONS else EVERY[name]
-    ten = [protocol(max_steps=10)]
-    straight = fresh(tiny_bert, [method], ten)
+    six = [protocol(max_steps=6)]
+    straight = fresh(tiny_bert, [method], six)
     run(straight[0])
-    half = fresh(tiny_bert, [method], ten)
-    run(half[0], until=5)
-    assert half[0].optimizer.steps == 5
+    half = fresh(tiny_bert, [method], six)
+    run(half[0], until=3)
+    assert half[0].optimizer.steps == 3
     state = through_a_file(half[0].state())
     start = [g.theta.detach().clone() for g in half[1].groups]
     run(half[0])  # what was saved is a copy: going on does not touch it
     assert_same(straight, half)
-    again = fresh(tiny_bert, [method], ten)
+    again = fresh(tiny_bert, [method], six)
     again[0].restore(state)
     assert all(torch.equal(g.theta, s) for g, s in zip(again[1].groups, start, strict=True))
     run(again[0])

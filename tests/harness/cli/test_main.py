@@ -184,6 +184,7 @@ def test_a_mistake_of_ours_is_one_line_too_and_a_traceback_only_with_debug(
 
 def test_json_prints_one_object_and_exit_codes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["run", "--tasks", "rte", "--seeds", "1", "--max-steps", "2", "--eval-rows", "20", "--no-profile", "--json"]
+    words += ["--formats", "md", "--figures", ""]
     assert main([*words, "--out", str(tmp_path)]) == 0
     answer = json.loads(capsys.readouterr().out)
     assert {k: answer[k] for k in ("out", "cells", "ok", "failed")} == {
@@ -195,7 +196,7 @@ def test_json_prints_one_object_and_exit_codes(tmp_path: Path, capsys: pytest.Ca
     assert Path(answer["report"]).is_file() and answer["seconds"] > 0
     assert main([*words, "--methods", "lora:lr=1e30", "--out", str(tmp_path)]) == 1
     assert json.loads(capsys.readouterr().out)["failed"] == 1
-    assert main(["report", str(tmp_path)]) == 0
+    assert main(["report", str(tmp_path), "--formats", "md", "--figures", ""]) == 0
 
 
 def test_suites_and_schema(capsys: pytest.CaptureFixture[str]) -> None:

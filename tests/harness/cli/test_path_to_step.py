@@ -40,6 +40,7 @@ def test_at_most_nine_of_our_frames_lie_between_the_command_line_and_a_step(tmp_
     """Between the module harness/__main__.py, which Python runs, and Trainer.train_step, which does one step."""
     (tmp_path / "plugin.py").write_text(PLUGIN)
     flags = "--tasks rte --seeds 1 --methods stack --max-steps 1 --eval-rows 10 --no-profile --device cpu".split()
+    flags += ["--formats", "csv", "--figures", ""]
     done = subprocess.run(
         [sys.executable, "-m", "harness", "run", "--plugin", "plugin.py", *flags, "--out", "run"],
         cwd=tmp_path,

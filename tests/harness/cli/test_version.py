@@ -42,7 +42,7 @@ def test_version_is_the_one_of_pyproject(capsys: pytest.CaptureFixture[str]) -> 
 
 @pytest.mark.parametrize(
     ("line", "expected"),
-    [("re", "report"), ("do", "doctor"), ("run --group-by-l", "--group-by-length"), ("run --seed", "--seeds")],
+    [("do", "doctor"), ("run --group-by-l", "--group-by-length")],
 )
 def test_bash_completes_without_torch(line: str, expected: str, tmp_path: Path) -> None:
     bash = shutil.which("bash")

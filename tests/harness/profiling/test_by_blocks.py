@@ -43,12 +43,11 @@ def predict_by_blocks(step: Step) -> Prediction | None:
 
 
 FAST = [
-    ("causal", 5, "lora", {}),
-    ("causal", 6, "full", {"dtype": "bf16"}),
-    ("causal", 6, "lorasp", {"dtype": "bf16", "quantize": "nf4", "recompute": "full"}),
+    ("causal", 5, "full", {"dtype": "bf16"}),
+    ("causal", 5, "lorasp", {"dtype": "bf16", "quantize": "nf4", "recompute": "full"}),
     ("encoder", 7, "lorasp:select=column", {"recompute": "selective"}),
 ]
-SLOW: list[tuple[str, int, str, dict[str, str]]] = []
+SLOW: list[tuple[str, int, str, dict[str, str]]] = [("causal", 5, "lora", {})]
 for kind in KINDS:
     METHODS = ("lora", "lorasp", "lorasp:select=row", "lorasp:select=column", "lora-fa", "full", "head", "ia3")
     SLOW += [(kind, 8, method, {}) for method in METHODS]

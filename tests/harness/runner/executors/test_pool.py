@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from harness.cli.main import main
 from harness.core.errors import UserError
 from harness.core.record import Record
 from harness.core.store import Store
@@ -26,19 +27,12 @@ GRID = "--tasks rte,cola --methods lora,lorasp"
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "LORASP_HARNESS_CHECKPOINT_SECONDS": "0"}
 
 
+def list_words(out: Path, grid: str = GRID, steps: int = 30) -> list[str]:
+    return [*WORDS, *grid.split(), "--max-steps", str(steps), "--out", str(out)]
+
+
 def start(out: Path, *words: str, grid: str = GRID, steps: int = 30, **variables: str) -> subprocess.Popen[str]:
-    command = [
-        sys.executable,
-        "-m",
-        "harness",
-        *WORDS,
-        *grid.split(),
-        "--max-steps",
-        str(steps),
-        "--out",
-        str(out),
-        *words,
-    ]
+    command = [sys.executable, "-m", "harness", *list_words(out, grid, steps), *words]
     return subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**ENVIRONMENT, **variables}
     )
@@ -82,9 +76,9 @@ def list_workers(process: subprocess.Popen[str]) -> list[psutil.Process]:
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Record]:
-    """The records of one process; its two packs, one per task, are those of two workers."""
+    """The records of this process; its two packs, one per task, are those of two workers."""
     out = tmp_path_factory.mktemp("one") / "out"
-    finish(start(out))
+    assert main(list_words(out)) == 0
     return read(out)
 
 
@@ -160,8 +154,11 @@ def test_a_worker_that_hangs_is_ended(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("devices", ["7", "0,", "cpu", "cpu:0", "cpu:9999", "gpu:1", "-1", "0,0", "cuda:0"])
-def test_devices_that_do_not_exist_are_one_line(tmp_path: Path, devices: str) -> None:
-    said = finish(start(tmp_path / "out", "--devices", devices), 2)
+def test_devices_that_do_not_exist_are_one_line(
+    tmp_path: Path, devices: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*list_words(tmp_path / "out"), "--devices", devices]) == 2
+    said = capsys.readouterr().err
     assert len(said.splitlines()) == 1 and "--devices" in said and devices in said
 
 
@@ -229,6 +226,7 @@ def test_a_wrong_number_of_silent_seconds_is_refused(seconds: str, monkeypatch: 
         WorkerPool([], ExecutorSetup("cpu"))
 
 
-def test_an_address_without_ray_is_one_line(tmp_path: Path) -> None:
-    said = finish(start(tmp_path / "out", "--address", "127.0.0.1:6379"), 2)
+def test_an_address_without_ray_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*list_words(tmp_path / "out"), "--address", "127.0.0.1:6379"]) == 2
+    said = capsys.readouterr().err
     assert said.startswith("error: --address 127.0.0.1:6379") and said.count("\n") == 1
