@@ -12,7 +12,7 @@ from urllib.parse import unquote
 import pytest
 import typer
 
-from harness.cli.main import app, main
+from harness.cli.main import build_commands, main
 from harness.core.spec import Spec
 
 ROOT = Path(__file__).parent.parent
@@ -89,7 +89,7 @@ def list_commands() -> list[str]:
 
 def find_command(words: list[str]) -> tuple[typer.core.TyperCommand, list[str]]:
     """The command that the words call, and what is left for it to parse."""
-    command = typer.main.get_command(app)
+    command = build_commands()
     while words and (inner := getattr(command, "commands", {}).get(words[0])):
         command, words = inner, words[1:]
     return command, words
@@ -124,7 +124,7 @@ def test_declared_study_of_the_page_is_one_that_runs(tmp_path: Path, monkeypatch
     monkeypatch.chdir(tmp_path)
     Path("mine.toml").write_text(block)
     words = ["study", "mine.toml", "--seeds", "2", "--max-steps", "1", "--train-rows", "32", "--eval-rows", "20"]
-    assert main([*words, "--out", "out", "--formats", "md", "--figures", "png"]) == 0
+    assert main([*words, "--out", "out", "--formats", "md", "--figures", ""]) == 0
     assert json.loads(Path("out/study.json").read_text())
 
 

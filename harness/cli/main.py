@@ -6,11 +6,13 @@ exit code   0 all ok; 1 some cells failed, or a fault of the harness; 2 a mistak
 from __future__ import annotations
 
 import contextlib
+import functools
 import sys
 from collections.abc import Callable, Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.main import get_command
 
 from harness.cli.bench import bench
 from harness.cli.board import board
@@ -85,6 +87,13 @@ app.add_typer(export, name="export")
 app.add_typer(store, name="store")
 
 
+# cached, because typer builds the flags of all commands from their signatures, and one process may give many commands
+@functools.cache
+def build_commands() -> Any:
+    """The commands as click has them."""
+    return get_command(app)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """The exit code of a command line (see the top of this file)."""
     words = sys.argv[1:] if arguments is None else arguments
@@ -95,7 +104,7 @@ def main(arguments: list[str] | None = None) -> int:
                 check_text("argument", word)
             # a shell completes the name of a program: a script for "python -m harness" would not be valid
             program = DISTRIBUTION if COMPLETION_FLAGS & set(words) else None
-            result = app([w for w in words if w != "--debug"], prog_name=program, standalone_mode=False)
+            result = build_commands()([w for w in words if w != "--debug"], prog_name=program, standalone_mode=False)
             code = result if isinstance(result, int) else 0
         except BaseException as error:
             # a library may turn our KeyboardInterrupt into an error of its own: the signal is still the cause

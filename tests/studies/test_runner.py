@@ -13,6 +13,7 @@ from studies.page import LATE_MARGIN_NOTE
 from studies.stored import FILE
 
 TINY = ["--max-steps", "2", "--train-rows", "32", "--eval-rows", "20", "--seeds", "2"]
+TEXT = ["--formats", "md", "--figures", ""]
 
 
 def report_of(folder: Path) -> str:
@@ -38,7 +39,7 @@ def test_accounting(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_tiny_run_resumes_and_its_report_keeps_the_verdict(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["study", "seed-sensitivity", *TINY, "--out", str(tmp_path)]
+    words = ["study", "seed-sensitivity", *TINY, *TEXT, "--out", str(tmp_path)]
     assert main(words) == 0
     first = capsys.readouterr()
     assert "no evidence about the paper" in first.out and "verdict: " in first.out
@@ -52,16 +53,16 @@ def test_a_tiny_run_resumes_and_its_report_keeps_the_verdict(
     assert main(words) == 0
     assert [path.stat().st_mtime_ns for path in cells] == stamps
     (tmp_path / "report" / "report.md").unlink()
-    assert main(["report", str(tmp_path)]) == 0
+    assert main(["report", str(tmp_path), *TEXT]) == 0
     assert report_of(tmp_path) == report
-    assert main(["report", str(tmp_path), "--formats", "latex", "--figures", "pdf"]) == 0
+    assert main(["report", str(tmp_path), "--formats", "latex", "--figures", ""]) == 0
     assert "Verdict: " in (tmp_path / "report" / "report.tex").read_text()
 
     capsys.readouterr()
     assert main([*words, "--margin", "5"]) == 0
     assert LATE_MARGIN_NOTE in capsys.readouterr().out and LATE_MARGIN_NOTE in report_of(tmp_path)
     assert json.loads((tmp_path / FILE).read_text())["margin_late"]
-    assert main(["report", str(tmp_path)]) == 0 and LATE_MARGIN_NOTE in report_of(tmp_path)
+    assert main(["report", str(tmp_path), *TEXT]) == 0 and LATE_MARGIN_NOTE in report_of(tmp_path)
     assert LATE_MARGIN_NOTE not in report
 
 

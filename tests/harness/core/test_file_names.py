@@ -78,7 +78,8 @@ def test_a_record_of_any_suite_and_task_writes_inside_its_folder(name: str, tmp_
         for seed in (0, 1)
     ]
     before = {p for p in tmp_path.parent.rglob("*") if not p.is_relative_to(folder)} | {p for p in folder.parents}
-    write_report(records, [], folder / "report", name, name, formats=("md", "html", "latex", "csv", "parquet"))
+    formats = ("md", "html", "latex", "csv", "parquet")
+    write_report(records, [], folder / "report", name, name, formats=formats, images=("svg",))
     write_events(records, folder / "tensorboard")
     after = {p for p in tmp_path.parent.rglob("*") if not p.is_relative_to(folder)} | {p for p in folder.parents}
     assert after - before == set() and not Path("/tmp/pwned-by-a-record").exists()

@@ -25,7 +25,7 @@ from harness.training.trainer import Trainer
 from tests.harness.sittings import Seen, assert_same_bits, planned, sitting
 
 WORDS = ("--tasks", "rte", "--methods", "head,lora", "--seeds", "2", "--eval-rows", "40", "--no-profile")
-WORDS += ("--formats", "csv", "--figures", "svg")
+WORDS += ("--formats", "csv", "--figures", "")
 
 
 def each(first: signal.Signals, *others: signal.Signals) -> pytest.MarkDecorator:
