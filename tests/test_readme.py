@@ -33,7 +33,7 @@ PAGES = ("getting-started", "methods-and-strategies", "suites-and-your-own-data"
 TEXTS = [README, *((ROOT / "docs" / f"{page}.md").read_text() for page in PAGES)]
 COMMANDS = sorted({line for text in TEXTS for line in re.findall(r"^    (python -m harness .*)$", text, re.M)})
 REFERENCE = ROOT / "results" / "reference" / "glue-minilm-h100-tuned"
-SHORT = ["--max-steps", "1", "--eval-rows", "20", "--train-rows", "32", "--no-profile"]
+SHORT = ["--max-steps", "1", "--eval-rows", "20", "--train-rows", "32", "--figures", "", "--no-profile"]
 TINY = ["--batch-size", "2", "--length", "8", "--threads", "1"]
 SHORT_BENCH = {
     "step": ["--methods", "lora,full", "--strategies", "row", "--packs", "1,2", "--repeats", "2", *TINY],

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
+import runpy
 import sys
 from pathlib import Path
+
+import pytest
+
+from tests.harness.test_plugins import registered
 
 ROOT = Path(__file__).parents[3]
 PACKAGES = ("harness", "methods", "reports", "results", "studies", "suites")
@@ -36,20 +40,19 @@ def print_stack(step):
 '''
 
 
-def test_at_most_nine_of_our_frames_lie_between_the_command_line_and_a_step(tmp_path: Path) -> None:
+def test_at_most_nine_of_our_frames_lie_between_the_command_line_and_a_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Between the module harness/__main__.py, which Python runs, and Trainer.train_step, which does one step."""
     (tmp_path / "plugin.py").write_text(PLUGIN)
     flags = "--tasks rte --seeds 1 --methods stack --max-steps 1 --eval-rows 10 --no-profile --device cpu".split()
     flags += ["--formats", "csv", "--figures", ""]
-    done = subprocess.run(
-        [sys.executable, "-m", "harness", "run", "--plugin", "plugin.py", *flags, "--out", "run"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-500:]
-    (line,) = (line for line in done.stdout.splitlines() if line.startswith("STACK "))
+    words = ["harness", "run", "--plugin", str(tmp_path / "plugin.py"), *flags, "--out", str(tmp_path / "run")]
+    monkeypatch.setattr(sys, "argv", words)
+    with registered(), pytest.raises(SystemExit) as ended:
+        runpy.run_module("harness", run_name="__main__")
+    assert ended.value.code == 0
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("STACK "))
     frames = [(Path(file), name) for file, name in json.loads(line.removeprefix("STACK "))]
     own = []
     for file, name in frames:

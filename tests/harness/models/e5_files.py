@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,8 @@ SENTENCES = [
 """Sentences with pieces in several scripts, with unknown characters, and with pieces that only exist when joined."""
 
 
+# cached, because the replacements are looked for among a million characters
+@functools.cache
 def make_package() -> E5Package:
     """Random weights, scores that grow with the length of a piece, and two replacements that NFKC has and one not."""
     rng = np.random.default_rng(3)

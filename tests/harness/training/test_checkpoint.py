@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -24,11 +25,11 @@ from harness.training.checkpoint_timer import CheckpointTimer
 from tests.harness.sittings import Seen, assert_same_bits, planned, sitting, stored
 
 PACKS = {
-    "lora,lorasp": (20, 5, 20, 11),
-    "lora:dropout=0.1,lorasp:resample=4": (20, 20, 5, 20),
-    "lorasp-wanda,lorasp-weight-column": (20, 5, 20, 11),
-    "adalora:rank=2,start_rank=4": (20, 20),
-    "galore:update_every=4": (20, 20),
+    "lora,lorasp": (10, 3, 10, 7),
+    "lora:dropout=0.1,lorasp:resample=4": (10, 10, 3, 10),
+    "lorasp-wanda,lorasp-weight-column": (10, 3, 10, 7),
+    "adalora:rank=2,start_rank=4": (10, 10),
+    "galore:update_every=4": (10, 10),
 }
 """Methods and the steps of their two seeds; the last two train alone."""
 
@@ -48,14 +49,14 @@ def test_a_pack_goes_on_bit_by_bit(methods: str, tmp_path: Path) -> None:
     asked = planned(methods, PACKS[methods])
     sitting(tmp_path / "straight", asked, Seen())
     assert not (tmp_path / "straight" / "checkpoints").exists()
-    stop(tmp_path / "stopped", asked)
+    stop(tmp_path / "stopped", asked, at=5)
     again = Seen()
     said = sitting(tmp_path / "stopped", asked, again)
-    assert "rte: resumes from step 8" in said and again.steps[0] == 9
+    assert "rte: resumes from step 5" in said and again.steps[0] == 6
     assert_same_bits(tmp_path / "straight", tmp_path / "stopped", asked[0])
     marks = [r.extra.get("resumed at step") for r in stored(tmp_path / "stopped", asked[0])]
     packed = len(PACKS[methods]) > 2
-    assert marks == ([None if steps == 5 else 8 for steps in PACKS[methods]] if packed else [8, None])
+    assert marks == ([None if steps == 3 else 5 for steps in PACKS[methods]] if packed else [5, None])
     assert not (tmp_path / "stopped" / "checkpoints").exists()
 
 
@@ -122,6 +123,14 @@ def narrowed(path: Path) -> None:
     save(content, path)
 
 
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that was stopped after 3 of 6 steps."""
+    folder = tmp_path_factory.mktemp("stopped") / "out"
+    stop(folder, planned("lora", (6, 6)), at=3)
+    return folder
+
+
 @pytest.mark.parametrize(
     ("change", "why"),
     [
@@ -135,16 +144,16 @@ def narrowed(path: Path) -> None:
         (narrowed, "the checkpoint does not fit (RuntimeError)"),
     ],
 )
-def test_one_that_is_of_no_use_costs_a_line(change: Any, why: str, tmp_path: Path) -> None:
-    asked = planned("lora", (10, 10))
-    stop(tmp_path, asked, at=6)
-    change(only_file(tmp_path))
+def test_one_that_is_of_no_use_costs_a_line(change: Any, why: str, stopped: Path, tmp_path: Path) -> None:
+    asked, out = planned("lora", (6, 6)), tmp_path / "out"
+    shutil.copytree(stopped, out)
+    change(only_file(out))
     again = Seen()
-    said = sitting(tmp_path, asked, again)
+    said = sitting(out, asked, again)
     assert why in said and "Traceback" not in said and min(again.steps) == 1
     assert sum(why in line for line in said.splitlines()) == 1
-    assert [r.status for r in stored(tmp_path, asked[0])] == ["ok", "ok"]
-    assert not list(tmp_path.glob("checkpoints/*.pt"))
+    assert [r.status for r in stored(out, asked[0])] == ["ok", "ok"]
+    assert not list(out.glob("checkpoints/*.pt"))
 
 
 def test_a_pack_wider_than_asked_for_is_not_gone_on_with(tmp_path: Path) -> None:

@@ -109,7 +109,7 @@ def build(name: str) -> Method:
 @pytest.mark.parametrize(
     ("name", "steps", "head"),
     [
-        ("lora", 0, False),
+        pytest.param("lora", 0, False, marks=pytest.mark.slow),
         pytest.param("lora", 15, True, marks=pytest.mark.slow),
         pytest.param("lorasp", 0, True, marks=pytest.mark.slow),
         ("lorasp", 15, False),
@@ -141,7 +141,7 @@ def test_at_initialization_the_hessian_of_lora_is_indefinite(tiny_bert: Callable
 PACK = [("lora", {"rank": 8}), ("lorasp", {}), ("lorasp", {"rank": 4, "ratio": 0.25}), ("loraplus", {"rank": 2})]
 
 
-@pytest.mark.parametrize("head", [False, True])
+@pytest.mark.parametrize("head", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_a_pack_measures_what_each_replica_measures_alone(head: bool, tiny_bert: Callable[..., nn.Module]) -> None:
     methods, seeds = [METHODS.get(name)(**options) for name, options in PACK], [0, 0, 1, 2]
     packed = measure(*attach(tiny_bert(), methods, seeds, 8), head=head)
