@@ -206,7 +206,7 @@ def test_a_protocol_field_is_one_edited_file(group: str, packs: list[int], tmp_p
     text = source.read_text()
     assert text.count(BEFORE) == 1
     source.write_text(text.replace(BEFORE, FIELD.format(group=group) + BEFORE))
-    words = [*SMALL, "--methods", "lora,lorasp,lora:sharpness=2.5", "--figures", "png"]
+    words = [*SMALL, "--methods", "lora,lorasp,lora:sharpness=2.5"]
     answer = json.loads(run_in(tmp_path, "run", *words, "--out", "out", "--json"))
     assert (answer["cells"], answer["ok"]) == (3, 3)
     records: list[dict[str, Any]] = [json.loads(path.read_text()) for path in tmp_path.glob("out/cells/*.json")]
