@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Any, Literal, cast
 
@@ -163,11 +164,16 @@ class Protocol(Frozen):
     @classmethod
     def list_fields(cls, *groups: Group) -> list[str]:
         """Names of the fields of some groups, in the order of the class."""
-        return [name for name in cls.model_fields if get_group(name) in groups]
+        return list(_list_fields(groups))
 
     def select(self, *groups: Group) -> dict[str, Any]:
         """Values of the fields of some groups, as JSON has them."""
         return self.model_dump(mode="json", include=set(self.list_fields(*groups)))
+
+
+@functools.cache
+def _list_fields(groups: tuple[Group, ...]) -> tuple[str, ...]:
+    return tuple(name for name in Protocol.model_fields if get_group(name) in groups)
 
 
 def get_group(field: str) -> Group:

@@ -16,6 +16,7 @@ from harness.core.errors import UserError
 from harness.core.method import Example, Suite, Task, TaskData
 from harness.core.metric import resolve_metric
 from harness.data.checks import describe_overlaps
+from harness.data.row_limit import select_rows
 
 SHARE, MOST, SEED = 0.2, 1000, 0
 FEWEST = 5
@@ -42,8 +43,6 @@ def split_train_rows(
     task: Task, data: TaskData, rows: int | None = None, most: int | None = None
 ) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
     """(rows to train on, validation part) of the train rows; limits as in `hold_out`. Raises UserError."""
-    from harness.data.tokens import select_rows
-
     # The limit on train rows comes first: a tuned cell must not see rows that the run itself would not train on.
     train = select_rows(data.splits["train"], rows, "train")
     if len(train) < FEWEST:

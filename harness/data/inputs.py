@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from harness.core.errors import UserError
 from harness.core.record import Truncation
+from harness.data.row_limit import select_rows
 from harness.data.task_types import load_task_type
 from harness.data.token_cache import compute_split_key, hash_tokenizer, read_split, write_split
-from harness.data.tokens import select_rows
 from harness.models.padding import EMBEDDINGS
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Rows of tokens: padding, batches of similar length, and the rows that a cell reads."""
+"""Rows of tokens: padding, and batches of similar length."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 from torch import Tensor
-
-from harness.core.method import Example
 
 # Tokens of a forward pass without gradients: enough to fill the device, few enough for its activations to fit.
 CPU_TOKENS, GPU_TOKENS = 1 << 14, 1 << 18
@@ -38,14 +36,3 @@ def iterate_length_batches(lengths: np.ndarray, k: int, device: str, budget: int
         rows = order[start : start + max(1, tokens // (k * longest))]
         start += len(rows)
         yield rows
-
-
-def select_rows(examples: Sequence[Example], rows: int | None, split: str) -> Sequence[Example]:
-    """The first `rows` examples, for train those of a fixed shuffle (equal for all seeds); None: all examples."""
-    if rows is None or rows >= len(examples):
-        return examples
-    if split != "train":
-        return examples[:rows]
-    # Shuffled, because files may be sorted by label; the seed is fixed, so all methods and seeds train on equal rows.
-    order = np.random.default_rng(0).permutation(len(examples))[:rows]
-    return [examples[i] for i in order]

@@ -37,7 +37,9 @@ def weigh_step(pack: Pack, device: str) -> float:
 
 def count_pack_steps(pack: Pack) -> int:
     """Optimizer steps of the member that trains longest."""
-    return max(count_steps(member.cell.protocol, member.train_rows) for member in pack.members)
+    # members that differ only in their seeds share the protocol and the rows
+    distinct = {(id(member.cell.protocol), id(member.data)): member for member in pack.members}
+    return max(count_steps(member.cell.protocol, member.train_rows) for member in distinct.values())
 
 
 def count_scoring_steps(pack: Pack) -> float:

@@ -31,8 +31,7 @@ VERSIONS = ("torch", "transformers", "tokenizers", "peft", "safetensors", "sente
 
 def fact_key(kind: str, content: Mapping[str, Any]) -> str:
     """The sha256 of what a fact depends on: `content`, the source of `PACKAGES`, and versions of their libraries."""
-    versions = [platform.python_version(), platform.machine(), *map(get_version, VERSIONS)]
-    everything = {"kind": kind, "content": content, "versions": versions, "source": source_digest()}
+    everything = {"kind": kind, "content": content, "versions": list_versions(), "source": source_digest()}
     # surrogatepass: a path in `content` may hold bytes that are not UTF-8
     return hashlib.sha256(json.dumps(everything, sort_keys=True).encode("utf-8", "surrogatepass")).hexdigest()
 
@@ -59,6 +58,12 @@ def write_fact(key: str, value: Any) -> bool:
 
 def _path_of(key: str) -> Path:
     return cache_folder() / "facts" / key[:2] / f"{key}.json"
+
+
+@functools.cache
+def list_versions() -> tuple[str, ...]:
+    """Versions of Python and of `VERSIONS`, and the machine."""
+    return (platform.python_version(), platform.machine(), *map(get_version, VERSIONS))
 
 
 @functools.cache

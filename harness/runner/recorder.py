@@ -11,6 +11,7 @@ from harness.core.method import Suite, TaskData
 from harness.core.provenance import get_utc_time
 from harness.core.record import AdapterInfo, AverageInfo, Chosen, Environment, PackInfo, Record, Status
 from harness.core.truncation import describe_truncation
+from harness.data.row_limit import select_rows
 from harness.models.adapter_files import add_digests, build_labelled_config, prepare_base, write_adapter
 from harness.planning.planned_cell import PlannedCell
 from harness.training.pack_job import InputFacts, PackOutcome
@@ -162,8 +163,6 @@ def _build_outcome_fields(
 
 def _select_scored_rows(planned: PlannedCell) -> TaskData:
     """The data with its eval splits cut to the scored rows, for a majority baseline on the same rows."""
-    from harness.data.tokens import select_rows
-
     data, rows = planned.data, planned.cell.protocol.eval_rows
     splits = {s: tuple(select_rows(data.splits[s], rows, s)) for s in planned.task.eval_splits}
     return dataclasses.replace(data, splits={**data.splits, **splits})

@@ -11,7 +11,7 @@ import pytest
 from harness.core.errors import UserError
 from harness.core.method import Example, Task, TaskData
 from harness.data.holdout import MOST, hold_out, limit_eval_splits
-from harness.data.tokens import select_rows
+from harness.data.row_limit import select_rows
 from suites.glue import Glue
 
 TASK = Task("mnli", ("a", "b", "c"), ("validation_matched", "validation_mismatched"), ("accuracy",))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from harness.core.method import Example
-from harness.data.tokens import iterate_length_batches, pad_rows, select_rows
+from harness.data.row_limit import select_rows
+from harness.data.tokens import iterate_length_batches, pad_rows
 
 
 def test_rows_are_padded_to_the_longest() -> None:
