@@ -201,7 +201,10 @@ def prepare_replica(model: nn.Module, member: Member, memo: Memo) -> ReplicaInit
     from methods.layers.initial import replace_factors
 
     method = as_low_rank(member.method)
-    sites = find_sites(model, method.target, method.site_rank)
+    place = "sites", tuple(method.target), method.site_rank
+    if place not in memo:
+        memo[place] = find_sites(model, method.target, method.site_rank)
+    sites: list[Site] = memo[place]
     starts = {s.name: method.start(s, model, member.streams, memo) for s in sites}
     if member.initial is not None:
         pairs = member.initial.pairs

@@ -7,6 +7,7 @@ flat [K, width]      | matrix 0: frozen and trained | matrix 1 | ... | padding |
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Sequence
 
 import torch
@@ -35,7 +36,8 @@ class MatrixBank:
             for number, group in enumerate(groups)
             for leaf in group.leaves.values()
         }
-        self.parts = [p for p in packed if p.rest is not None]
+        # weak: each matrix refers to its bank, and the cycle would hold a pack's tensors until garbage is collected
+        self._parts = [weakref.ref(p) for p in packed if p.rest is not None]
         last = 0
         for part in self.parts:
             part.first, last = last, last + part.size
@@ -48,6 +50,11 @@ class MatrixBank:
             part.rest = None
         self._seen: list[int] | None = None
         self._cast: dict[tuple[int, torch.dtype], Tensor] = {}
+
+    @property
+    def parts(self) -> list[PartialMatrix]:
+        """The matrices in `flat`, in the order of its columns."""
+        return [part for ref in self._parts if (part := ref()) is not None]
 
     def _build_flat(self, last: int) -> Tensor:
         like = self.parts[0].rest

@@ -50,18 +50,19 @@ class PartialMatrix:
     def _split_entries(self, dense: Tensor, masks: Sequence[np.ndarray], level: str, moves: bool) -> Tensor | None:
         """Split the matrices [K, size] into frozen and trained entries; returns the trained ones, [K, M]."""
         k, size = dense.shape
-        positions = [np.flatnonzero(m) for m in masks]
-        most = max(len(p) for p in positions)
-        if all(len(p) == size for p in positions):
+        flat_masks = np.stack([mask.ravel() for mask in masks])
+        counts = flat_masks.sum(1)
+        most = int(counts.max())
+        if counts.min() == size:
             return dense.view(self.shape)
-        frozen_values = dense.clone()
-        values = dense.new_zeros(k, most)
+        trains = torch.from_numpy(flat_masks).to(dense.device)
+        frozen_values = dense.masked_fill(trains, 0)
+        # both sides of an assignment by masks go row by row, and from the first column on
+        filled = np.arange(most) < counts[:, None]
         index = np.full((k, most), size, dtype=np.int32)
-        for row, where in enumerate(positions):
-            places = torch.from_numpy(where).to(dense.device)
-            values[row, : len(where)] = dense[row, places]
-            frozen_values[row, places] = 0
-            index[row, : len(where)] = where
+        index[filled] = np.nonzero(flat_masks)[1]
+        values = dense.new_zeros(k, most)
+        values[torch.from_numpy(filled).to(dense.device)] = dense[trains]
         if level == "none":
             self.rest = frozen_values
         # All zero, as for B of plain LoRA-SP, needs no codes; with resampling the entries will not stay zero.
@@ -70,7 +71,7 @@ class PartialMatrix:
         if most == 0:
             return None
         self.index = torch.from_numpy(index).to(dense.device)
-        self.even = all(len(p) == most for p in positions)
+        self.even = bool(counts.min() == most)
         self.columns = None if moves else self._columns(masks)
         return values
 

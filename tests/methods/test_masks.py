@@ -228,6 +228,18 @@ def test_ties_fall_in_row_major_order() -> None:
     assert masks["s"][0].tolist() == [[True] * 3, [False] * 3]
 
 
+@pytest.mark.parametrize("distinct", [1, 3, 10**6])
+@pytest.mark.parametrize("ratio", [0.01, 0.5, 0.999, 1.0])
+def test_single_entries_are_those_of_a_stable_sort(distinct: int, ratio: float) -> None:
+    site = Site("s", 30, 7, 4, 0)
+    numbers = [np.random.default_rng(0).integers(-distinct, distinct, shape) / 7 for shape in site.shapes]
+    masks = select_highest({"s": (numbers[0], numbers[1])}, [site], ratio, "pair")
+    flat = np.concatenate([matrix.ravel() for matrix in numbers])
+    sorted_numbers = np.argsort(-flat, kind="stable")[: round(ratio * flat.size)]
+    chosen = np.concatenate([mask.ravel() for mask in masks["s"]])
+    assert np.flatnonzero(chosen).tolist() == sorted(sorted_numbers.tolist())
+
+
 @pytest.mark.parametrize(
     ("gives", "says"),
     [

@@ -219,7 +219,7 @@ def test_regression_uses_squared_error(tiny_bert: Callable[..., nn.Module]) -> N
     torch.testing.assert_close(made.train_step(0)[0], expected, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["lora", "full", "adalora", "galore", "dora"])
+@pytest.mark.parametrize("name", ["lora", "lorasp", "full", "adalora", "galore", "dora"])
 def test_a_trained_pack_is_freed_at_once(tiny_bert: Callable[..., nn.Module], name: str) -> None:
     model = tiny_bert()
     made, attached = trainer(model, [method(name)], [protocol(lr=1e-3, max_steps=3)], [0], rows())
