@@ -108,13 +108,21 @@ def _attribute_to(source: str | None) -> Iterator[None]:
         _loading = previous
 
 
+OWN_PACKAGES = ("harness.models.quantization", "methods", "methods.selection", "suites.metrics", "suites")
+"""Packages whose modules register what this project brings."""
+
+
 def load_package(name: str) -> None:
     """Import each module of a package, so that its decorators run; packages in it have to be named themselves."""
+    for module in list_modules(name):
+        importlib.import_module(module)
+
+
+def list_modules(name: str) -> list[str]:
+    """The names of a package, which this imports, and of its modules, without packages in it."""
     package = importlib.import_module(name)
-    for module in pkgutil.iter_modules(package.__path__):
-        if module.ispkg:
-            continue
-        importlib.import_module(f"{name}.{module.name}")
+    modules = [f"{name}.{module.name}" for module in pkgutil.iter_modules(package.__path__) if not module.ispkg]
+    return [name, *modules]
 
 
 def load_entry_points(group: str = "lorasp_harness") -> None:
@@ -195,7 +203,7 @@ def load_all(plugins: Sequence[Path] = ()) -> None:
             f"a module '{name}' was imported from {place} before the harness, which has a package of that name; "
             "import the harness first, or rename that module"
         )
-    for package in ("harness.models.quantization", "methods", "methods.selection", "suites.metrics", "suites"):
+    for package in OWN_PACKAGES:
         load_package(package)
     load_entry_points()
     for path in plugins:

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from harness.core.errors import UserError
+from harness.core.garbage import import_uncollected
 from harness.models.adapter_load import load_initial
 from harness.planning.fact_cache import describe_method, fact_key, read_fact, write_fact
 from harness.planning.plan import Plan, format_not_applicable
@@ -77,6 +78,7 @@ def _check(planned: PlannedCell, models: Models) -> list[str] | UserError:
 
     Raises UserError for a model that no method can train on the task.
     """
+    import_uncollected(("harness.models.load", "transformers.modeling_utils"))
     from harness.models.weights_report import describe_drawn_parameters
 
     # the backbone is the same for all tasks of a suite, but its file may have a head that fits some tasks only

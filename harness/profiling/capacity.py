@@ -16,6 +16,7 @@ from pydantic import ByteSize, Field, TypeAdapter, ValidationError
 from harness.core.cell import Cell
 from harness.core.errors import UserError, shorten
 from harness.core.failure import summarize_error
+from harness.core.garbage import import_uncollected
 from harness.core.method import Method
 from harness.core.protocol import STEP_GROUPS
 from harness.planning.fact_cache import fact_key, read_fact, write_fact
@@ -92,6 +93,7 @@ class Capacity:
         return prediction
 
     def _predict_anew(self, step: Step, k: int) -> Prediction | str:
+        import_uncollected(("transformers.modeling_utils", "harness.profiling.predict"))
         from harness.profiling.by_blocks import BlockPredictor
         from harness.profiling.predict import predict
 
@@ -110,8 +112,8 @@ class Capacity:
         return two if isinstance(two, str) else alone.at(k, two)
 
     def most(self, cells: Sequence[PlannedCell]) -> int:
-        """The largest pack of such cells that fits, at most `MAX_PACK_SIZE`; by the closed form if not predicted."""
-        limit = MAX_PACK_SIZE[self.device]
+        """The largest pack of these cells that fits, at most `MAX_PACK_SIZE`; by the closed form if not predicted."""
+        limit = min(MAX_PACK_SIZE[self.device], len(cells))
         # a prediction takes seconds, so the closed form decides if it leaves a margin
         alike: dict[tuple[object, ...], PlannedCell] = {}
         for planned in cells:  # cells that differ in seeds share these objects
@@ -149,7 +151,7 @@ class Capacity:
     def count_replicas(self, step: Step, limit: int) -> int:
         """The largest K up to `limit` with a predicted peak that fits, at least 1."""
         room = int(self.room * PLANNED_SHARE)
-        if step.methods[0].pack_key() is None:
+        if limit == 1 or step.methods[0].pack_key() is None:
             return 1
         alone, two = self.predicted(step), self.predicted(step, 2)
         if isinstance(alone, str) or isinstance(two, str):

@@ -19,7 +19,6 @@ from harness.models.fake import build_fake_model
 from harness.profiling.prediction import Step
 from harness.profiling.request import make_synthetic_rows
 from harness.replicas.dropout import CounterDropout
-from harness.replicas.optimizer import GATHERED
 from harness.training.pack_setup import attach_methods
 from harness.training.trainer import Trainer
 
@@ -54,7 +53,7 @@ def prepare_trainer(step: Step) -> Trainer:
         autocast = first.dtype == "bf16" and method.autocasts
         trainer = Trainer(model, attached, split, protocols, streams, losses, autocast=autocast)
     if step.device == "cuda":  # the step must create the tensors that the GPU's own kernels create
-        trainer.optimizer.gathered = GATHERED["cuda"]
+        trainer.optimizer.imitate("cuda")
         for module in trainer.model.modules():
             if isinstance(module, CounterDropout):
                 module.forward = functools.partial(_mimic_kernel, module)  # type: ignore[method-assign]

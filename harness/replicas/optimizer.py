@@ -56,12 +56,17 @@ class ReplicaOptimizer:
         self.decays = "weight_decay" in self.optimizer.reads
         self.groups = list(groups)
         self.device = groups[0].theta.device
-        self.gathered = GATHERED[self.device.type]
+        self.imitate(self.device.type)
         self.protocols, self.rates = list(protocols), [list(r) for r in rates]
         self.steps = 0
         self.moments: dict[str, list[Tensor]] = self._build_moments()
         self._at = torch.zeros(1, dtype=torch.int64, device=self.device)
         self._build_tables()
+
+    def imitate(self, device: str) -> None:
+        """Gather and cut gradients as on this kind of device: a prediction for a GPU needs none."""
+        self.gathered = GATHERED[device]
+        self._fits_caches = device == "cpu"
 
     def _build_moments(self) -> dict[str, list[Tensor]]:
         """Zeros [K, n] for each name and group."""
@@ -148,7 +153,7 @@ class ReplicaOptimizer:
                 self._update(index, group, start, stop, factor)
 
     def _iterate_chunks(self, columns: int) -> Iterator[tuple[int, int]]:
-        chunk = max(1, CACHED // len(self.rates)) if self.device.type == "cpu" else CHUNK
+        chunk = max(1, CACHED // len(self.rates)) if self._fits_caches else CHUNK
         for start in range(0, columns, chunk):
             yield start, min(start + chunk, columns)
 

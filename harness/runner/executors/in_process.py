@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import importlib
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from harness.core.device import choose_device, choose_threads
 from harness.core.errors import UserError
 from harness.core.failure import Failure, release_memory
-from harness.core.garbage import pause_collection
+from harness.core.garbage import import_uncollected
 from harness.core.interrupt import is_interrupted
 from harness.core.listener import Listener
 from harness.core.process import has_spinning_threads
@@ -42,6 +41,15 @@ MODULES = (
     "transformers.modeling_utils",
     "transformers.models.auto.modeling_auto",
     "transformers.models.auto.tokenization_auto",
+    # what any model and its first steps import otherwise, in each worker anew
+    "transformers.generation.utils",
+    "transformers.modeling_layers",
+    "transformers.masking_utils",
+    "transformers.processing_utils",
+    "transformers.tokenization_python",
+    "harness.replicas.fused_adamw",
+    "methods.layers.lowrank",
+    "methods.layers.resampling",
 )
 """What a process imports before it trains its first pack, with torch. bitsandbytes is not here: it opens the GPU."""
 MAX_INPUTS = 4
@@ -58,11 +66,9 @@ class LocalExecutor:
         self._inputs: dict[str, tuple[Inputs, float]] = {}
         self._tokenizers: dict[str, Any] = {}
 
-    @pause_collection()  # all that an import creates stays: a fifth of its time is looking for garbage
     def describe(self) -> Machine:
         """This machine; imports all that training needs, and sets torch's number of threads."""
-        for name in MODULES:
-            importlib.import_module(name)
+        import_uncollected(MODULES)
         from harness.profiling.capacity import get_free_memory
 
         device, threads = choose_device(self.setup.device), choose_threads(self.setup.threads)

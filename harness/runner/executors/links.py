@@ -22,7 +22,7 @@ from typing import Protocol
 
 from harness.core.device import WorkerDevice
 from harness.core.fork_server import ForkServer
-from harness.core.registry import get_plugin_digests
+from harness.core.registry import OWN_PACKAGES, get_plugin_digests, list_modules
 from harness.runner.executors.base import ExecutorSetup
 from harness.runner.executors.in_process import MODULES
 from harness.runner.executors.worker import Message, Place, dump_job, receive
@@ -76,19 +76,25 @@ class Inbox:
         self.arrived.set()
 
 
+def list_server_modules() -> list[str]:
+    """What the fork server imports for all workers: libraries, and the methods and suites of this project."""
+    own_modules = [module for package in OWN_PACKAGES for module in list_modules(package)]
+    return [*MODULES, *own_modules]
+
+
 class ProcessLinks:
     """Links to child processes of a fork server, which imports torch once for all of them."""
 
     def __init__(self, setup: ExecutorSetup) -> None:
         self.setup = setup
-        self._server = ForkServer(MODULES)
+        self._server = ForkServer(list_server_modules())
         self._inbox = Inbox()
 
     def start(self, device: WorkerDevice) -> ProcessLink:
         """See Links."""
         if not self._server.is_alive():
             self._server.close()
-            self._server = ForkServer(MODULES)
+            self._server = ForkServer(list_server_modules())
         setup = dataclasses.replace(self.setup, device=device.kind, devices=None, threads=device.threads)
         return ProcessLink(device, setup, self._server, self._inbox)
 

@@ -54,7 +54,11 @@ def test_a_small_model_needs_no_prediction(monkeypatch: pytest.MonkeyPatch) -> N
     made = plan()
     capacity = Capacity("cpu", get_free_memory("cpu"))
     monkeypatch.setattr(capacity, "predicted", lambda *_: pytest.fail("predicted"))
-    assert capacity.most(made.cells) == MAX_PACK_SIZE["cpu"]
+    assert capacity.most(made.cells) == len(made.cells) == 4
+    assert capacity.most(made.cells * 9) == MAX_PACK_SIZE["cpu"]
+    # a cell alone trains alone, whatever the memory
+    capacity.room = 0
+    assert capacity.most(made.cells[:1]) == 1
 
 
 def test_the_bound_is_above_the_prediction() -> None:
@@ -82,7 +86,7 @@ def test_what_is_not_predicted_is_bounded_by_the_closed_form() -> None:
         room = int(bound(step, k) / PLANNED_SHARE) + 1
         assert Capacity("cpu", room).most(made.cells) == k
     assert Capacity("cpu", 0).most(made.cells) == 1
-    assert Capacity("cpu", 2**60).most(made.cells) == MAX_PACK_SIZE["cpu"]
+    assert Capacity("cpu", 2**60).most(made.cells * 2) == MAX_PACK_SIZE["cpu"]
 
 
 @pytest.mark.slow

@@ -14,9 +14,9 @@ import torch
 calls = []
 for name in ("is_available", "device_count", "init", "_lazy_init", "get_device_properties", "get_device_capability"):
     setattr(torch.cuda, name, lambda *args, name=name, **kwargs: calls.append(name))
-from harness.runner.executors.in_process import MODULES
+from harness.runner.executors.links import list_server_modules
 
-for name in MODULES:
+for name in list_server_modules():
     importlib.import_module(name)
 print(calls, "bitsandbytes" in sys.modules)
 """
