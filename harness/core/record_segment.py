@@ -36,7 +36,7 @@ Stamp = tuple[FileStamp, FileStamp | None]
 Seeds = tuple[tuple[str, int], ...]
 RECORD_FIELDS = tuple(name for name in Record.model_fields if name != "cell")
 CELL_FIELDS = tuple(Cell.model_fields)
-MEANING = ("cell", "record", "record_segment", "stored_files", "files", "quantization")
+MEANING = ("cell", "protocol", "record", "strict", "record_segment", "stored_files", "files", "quantization")
 """Modules that decide which files are valid records, and what these say."""
 SCALARS = (str, int, bool, type(None))
 

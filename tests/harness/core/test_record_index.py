@@ -9,12 +9,15 @@ import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
+from pydantic import BaseModel
 
 from harness.core import record_index, stored_files
 from harness.core.record import PackInfo, Phases, Record, Truncation
+from harness.core.record_segment import MEANING
 from harness.core.store import Store
 from tests.reports.predicted import kept
 from tests.reports.records import cell, record
@@ -276,3 +279,21 @@ def test_two_readers_at_once_leave_a_true_index(store: Store) -> None:
     for reader, seen, found in zip(readers, stamps, records, strict=True):
         reader.index.add(found.values(), seen, time.monotonic())
     assert_true(store)
+
+
+def list_models(owner: type[BaseModel]) -> set[type[BaseModel]]:
+    """A model with its bases of this project, and all models in its fields."""
+    found = {base for base in owner.__mro__ if issubclass(base, BaseModel) and base.__module__.startswith("harness.")}
+    for field in owner.model_fields.values():
+        waiting = [field.annotation]
+        while waiting:
+            annotation = waiting.pop()
+            waiting += get_args(annotation)
+            if isinstance(annotation, type) and not get_args(annotation) and issubclass(annotation, BaseModel):
+                found |= list_models(annotation)
+    return found
+
+
+def test_a_segment_is_stamped_with_all_code_that_defines_a_record() -> None:
+    modules = {model.__module__.rpartition(".")[2] for model in list_models(Record)}
+    assert {"record", "cell", "protocol"} <= modules <= set(MEANING)
