@@ -12,7 +12,7 @@ from harness.core.errors import UserError
 from harness.core.record import Record
 from harness.core.text import count_noun
 from reports.changed_facts import Change, find_changes
-from reports.frames import Seeds, build_grids, build_method_names, format_seeds, get_score, get_seeds
+from reports.frames import Seeds, build_grids, format_seeds, get_score, get_seeds
 from reports.identities import choose_identities
 from reports.run_gaps import Gap, LostScore, Place, read_gaps
 from reports.statistics.collapse import find_collapses
@@ -133,8 +133,10 @@ class RunFacts:
 
 def collect_facts(records: Sequence[Record]) -> RunFacts:
     """The facts of a run, for comparisons with several others."""
-    every = [one for grid in build_grids(records) for one in find_collapses(grid, grid.averages[0]).values()]
-    return RunFacts(build_method_names(records), frozenset(key for one in every for key in one.reasons))
+    grids = build_grids(records)
+    names = {r.key: name for grid in grids for (_, name), group in grid.cells.items() for r in group}
+    every = [one for grid in grids for one in find_collapses(grid, grid.averages[0]).values()]
+    return RunFacts(names, frozenset(key for one in every for key in one.reasons))
 
 
 def compare_runs(

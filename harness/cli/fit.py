@@ -12,6 +12,7 @@ import typer
 from harness.cli.flags import Json, read_path
 from harness.cli.running import show_phases
 from harness.core.errors import UserError, quote, shorten
+from harness.core.garbage import import_uncollected
 from harness.core.terminal import print_lines, print_table, print_wrapped
 
 if TYPE_CHECKING:
@@ -54,6 +55,8 @@ def fit(
     Example: python -m harness fit --methods lora,qlora,full --shapes llama-7b --lengths 1024 --memory 24,80
     """
     from harness.core.registry import load_all
+
+    import_uncollected(("transformers.modeling_utils", "harness.profiling.fit"))
     from harness.profiling.fit import FitRequest, load_measured, predict_fit
 
     picture = None if plot is None else check_picture(plot)

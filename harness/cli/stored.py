@@ -142,8 +142,11 @@ def compare(
     with pause_collection():
         (before, skipped_of_a), (after, _) = _read_scored_run(a), _read_scored_run(b)
         comparison = compare_runs(before, after)
-    if fail_if_worse is not None and comparison.has_pairs:
-        check_same_question(before, after)
+        if fail_if_worse is not None and comparison.has_pairs:
+            check_same_question(before, after)
+        read_count = len(before)
+        # dropped before the collector is on again, which would visit all of them
+        del before, after
     if fail_if_worse is not None and not comparison.has_pairs:
         raise UserError(f"{a} and {b} have no cell in common, so --fail-if-worse has nothing to compare")
     if as_json:
@@ -151,7 +154,7 @@ def compare(
     else:
         print_wrapped(comparison.lines(str(a), str(b), fail_if_worse))
     # a cell that cannot be read may be the one that got worse: the check must not pass without it
-    unread_count = len(Store(a).read_run()["order"]) - len(before) if skipped_of_a else 0
+    unread_count = len(Store(a).read_run()["order"]) - read_count if skipped_of_a else 0
     if fail_if_worse is not None and unread_count:
         print_lines(
             [f"--fail-if-worse: {unread_count} cells of {a} were not compared: their files were skipped"], sys.stderr

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from harness.models.depth import read_depth
@@ -20,7 +20,8 @@ from harness.models.load import load_config
 from harness.profiling.block_layout import read_layouts
 from harness.profiling.fake_step import prepare_trainer
 from harness.profiling.live_storages import CUDA_BLOCK, LiveStorages, Span
-from harness.profiling.prediction import Prediction, Step
+from harness.profiling.prediction import Prediction, Step, set_batch
+from harness.profiling.scaled import scale_trace
 from harness.profiling.shallow import ShallowTrace, TracedSpan, trace_spans
 from harness.profiling.trace import measure_shares, split_peak
 from harness.replicas.fused_adamw import FusedAdamW
@@ -30,6 +31,8 @@ from harness.training.trainer import Trainer
 
 SHALLOW = (3, 4)
 """Blocks of the two traced models: the larger one has two inner blocks to compare."""
+MARKS = (1009, 1013)
+"""Rows per batch of the two traces for any number of rows: primes, so that what is a multiple grows with the rows."""
 ENDS = {"first": (0, 0), "second": (1, 1), "last but one": (1, 2), "last": (2, 3)}
 """Block -> its number in each of the traced models. Peaks of inner blocks lie on a line, so an end is the largest."""
 LEAFWISE = (ReplicaOptimizer, FusedAdamW)
@@ -141,23 +144,49 @@ class BlockPredictor:
 
     def trace(self, step: Step) -> tuple[DeepStep, DeepState] | None:
         """The counts of a step at full depth, and what it holds from step to step; None as for `predict`."""
-        key = _build_state_key(step)
+        traced = self._trace_shallow([step, step])
+        if traced is None:
+            return None
+        (shallow, deeper), state, update = traced
+        return (extend_lines(shallow, deeper, state, update), state) if are_alike(shallow, deeper) else None
+
+    def trace_batches(self, step: Step, batches: Sequence[int]) -> tuple[dict[int, DeepStep], DeepState] | None:
+        """The counts of a step by its rows per batch, as `trace` has them, from two traces for all of them.
+
+        None as for `predict`, and where a count is neither constant nor a multiple of the rows.
+        """
+        traced = self._trace_shallow([set_batch(step, rows) for rows in MARKS])
+        if traced is None:
+            return None
+        traces, state, update = traced
+        block = CUDA_BLOCK if step.device == "cuda" else 1
+        steps = {}
+        for batch in batches:
+            pairs = zip(traces, MARKS, strict=True)
+            shallow, deeper = (scale_trace(trace, rows, batch, block) for trace, rows in pairs)
+            if not are_alike(shallow, deeper):
+                return None
+            steps[batch] = extend_lines(shallow, deeper, state, update)
+        return steps, state
+
+    def _trace_shallow(self, steps: Sequence[Step]) -> tuple[list[ShallowTrace], DeepState, Span | None] | None:
+        """Traces of a step with 3 blocks and one with 4, the state at full depth, and the update with 4 blocks."""
+        key = _build_state_key(steps[0])
         if key not in self._states:
-            self._states[key] = prepare_deep(step, self.min_depth)
+            self._states[key] = prepare_deep(steps[0], self.min_depth)
         prepared = self._states[key]
         if prepared is None:
             return None
         state, layouts = prepared
         traces, update = [], None
-        for depth in SHALLOW:
+        for step, depth in zip(steps, SHALLOW, strict=True):
             trainer = prepare_shallow(step, depth)
             if read_layouts(trainer) != layouts or not is_local(trainer):
                 return None
             traces.append(trace_spans(trainer, step.device))
             if depth == SHALLOW[-1] and state.update is not None:
                 update = measure_update(trainer, step.device)
-        shallow, deeper = traces
-        return (extend_lines(shallow, deeper, state, update), state) if are_alike(shallow, deeper) else None
+        return traces, state, update
 
 
 def _build_state_key(step: Step) -> tuple[Any, ...]:

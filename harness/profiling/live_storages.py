@@ -37,18 +37,19 @@ CUDA_BLOCK = 512
 
 @dataclasses.dataclass
 class StorageLife:
-    """Bytes of a storage, and the events at which it was created and freed."""
+    """Bytes of a storage (`size`: rounded up), and the events at which it was created and freed."""
 
     size: int
     created_at: int
     freed_at: float = math.inf
+    bytes: int = 0
 
 
 @dataclasses.dataclass
 class Span:
     """Counts between two calls of `LiveStorages.mark`: bytes at its start and end and at its peak, which is an event.
 
-    `launches` and `flops` are those of the span alone.
+    `launches` and `flops` are those of the span alone. `first` and `last` are the events at its two ends.
     """
 
     label: str
@@ -58,6 +59,8 @@ class Span:
     peak_at: int
     launches: int = 0
     flops: int = 0
+    first: int = 0
+    last: int = 0
 
     @property
     def height(self) -> int:
@@ -78,9 +81,12 @@ class LiveStorages(TorchDispatchMode):
         self.block = block
         self.live = self.peak = self.launches = self.flops = 0
         self.spans: list[Span] = []
+        self.lives: list[StorageLife] = []
+        """All storages that were created, those that are freed by now included."""
         self._span: Span | None = None
         self._records: dict[int, tuple[Any, StorageLife]] = {}
-        self._now = self._peak_at = 0
+        self.now = self._peak_at = 0
+        """The number of the last event."""
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -120,33 +126,35 @@ class LiveStorages(TorchDispatchMode):
         key = storage._cdata
         if key in self._records:
             return
-        self._now += 1
-        size = -(-storage.nbytes() // self.block) * self.block if created else 0
-        record = StorageLife(size, self._now)
+        self.now += 1
+        count = storage.nbytes() if created else 0
+        record = StorageLife(round_up(count, self.block), self.now, bytes=count)
+        if created:
+            self.lives.append(record)
         self._records[key] = weakref.ref(storage, functools.partial(self._note_freed, key)), record
         self.live += record.size
         if self.live > self.peak:
-            self.peak, self._peak_at = self.live, self._now
+            self.peak, self._peak_at = self.live, self.now
         if self._span is not None and self.live > self._span.peak:
-            self._span.peak, self._span.peak_at = self.live, self._now
+            self._span.peak, self._span.peak_at = self.live, self.now
 
     def _note_freed(self, key: int, _: Any) -> None:
         if key in self._records:
             _, record = self._records.pop(key)  # the allocator may give its address to another storage
-            self._now += 1
-            record.freed_at = self._now
+            self.now += 1
+            record.freed_at = self.now
             self.live -= record.size
 
     def mark(self, label: str) -> None:
         """End the current span, if there is one, and start the next."""
         self.close()
-        self._span = Span(label, self.live, self.live, self.live, self._now)
+        self._span = Span(label, self.live, self.live, self.live, self.now, first=self.now)
         self.spans.append(self._span)
 
     def close(self) -> None:
         """End the current span."""
         if self._span is not None:
-            self._span.end, self._span = self.live, None
+            self._span.end, self._span.last, self._span = self.live, self.now, None
 
     def storages(self, tensors: Iterable[Tensor]) -> list[StorageLife]:
         """The recorded storages of some tensors, each once."""
@@ -182,7 +190,12 @@ def _find_tensors(tree: Any) -> Iterator[Tensor]:
         yield from _find_tensors(list(tree.values()))
 
 
+def round_up(count: int, block: int) -> int:
+    """The least multiple of `block` that is not below `count`."""
+    return -(-count // block) * block
+
+
 def sum_storage_bytes(tensors: Iterable[Tensor], block: int = 1) -> int:
     """Bytes of the storages of `tensors`, each storage once and rounded up to `block` bytes."""
     sizes = {t.untyped_storage()._cdata: t.untyped_storage().nbytes() for t in tensors}
-    return sum(-(-size // block) * block for size in sizes.values())
+    return sum(round_up(size, block) for size in sizes.values())

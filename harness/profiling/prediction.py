@@ -32,6 +32,15 @@ class Step:
         return dataclasses.replace(self, cells=self.cells[:1] * k, methods=self.methods[:1] * k)
 
 
+def set_batch(step: Step, batch: int) -> Step:
+    """The step with so many rows per batch."""
+    cells = []
+    for cell in step.cells:
+        protocol = cell.protocol.model_copy(update={"batch_size": batch})
+        cells.append(cell.model_copy(update={"protocol": protocol}))
+    return dataclasses.replace(step, cells=tuple(cells))
+
+
 @dataclasses.dataclass(frozen=True)
 class Prediction:
     """One training step of K replicas with rows of the full length.

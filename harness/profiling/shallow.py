@@ -41,7 +41,8 @@ class ShallowTrace:
     """One step of a model with `depth` blocks, in spans.
 
     `forward_live` and `forward_flops` are those at the end of the forward pass. `missing` are the parameters of a
-    trained backbone that got no gradient.
+    trained backbone that got no gradient. `lives` and `gradients` are the storages that the step created, and those
+    of gradients among them; `forward_at` is the event at the end of the forward pass.
     """
 
     depth: int
@@ -49,6 +50,9 @@ class ShallowTrace:
     forward_live: int
     forward_flops: int
     missing: frozenset[str]
+    lives: list[StorageLife] = dataclasses.field(default_factory=list)
+    gradients: list[StorageLife] = dataclasses.field(default_factory=list)
+    forward_at: int = 0
 
     def get_blocks(self, direction: str) -> list[TracedSpan] | None:
         """The spans of all blocks from the first on; None where not every block has one."""
@@ -64,7 +68,7 @@ def trace_spans(trainer: Trainer, device: str) -> ShallowTrace:
     missing: set[str] = set()
 
     def count_forward() -> None:
-        forward.update(live=counts.live, flops=counts.flops)
+        forward.update(live=counts.live, flops=counts.flops, at=counts.now)
 
     def start_update() -> None:
         for group in trainer.attached.groups:
@@ -85,7 +89,8 @@ def trace_spans(trainer: Trainer, device: str) -> ShallowTrace:
         trainer.after_forward.remove(count_forward)
         trainer.before_update.remove(start_update)
     spans = {s.label: TracedSpan(s, counts.at_peak(gradients, s.peak_at)) for s in counts.spans}
-    return ShallowTrace(len(blocks), spans, forward["live"], forward["flops"], frozenset(missing))
+    totals = forward["live"], forward["flops"], frozenset(missing)
+    return ShallowTrace(len(blocks), spans, *totals, counts.lives, gradients, forward["at"])
 
 
 @contextlib.contextmanager

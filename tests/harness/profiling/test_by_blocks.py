@@ -11,11 +11,11 @@ import harness.models.shapes as shapes
 from harness.core.spec_reading import make_spec
 from harness.models.shapes import ModelShape
 from harness.planning.plan import make_plan
-from harness.profiling.batch_line import BatchPredictor, count_parameters, set_batch
+from harness.profiling.batch_line import BatchPredictor, count_parameters
 from harness.profiling.by_blocks import BlockPredictor
 from harness.profiling.fake_step import use_fake_tensors
 from harness.profiling.predict import predict_whole
-from harness.profiling.prediction import Prediction, Step
+from harness.profiling.prediction import Prediction, Step, set_batch
 
 WIDTHS = {"hidden_size": 128, "num_attention_heads": 4, "vocab_size": 1000}
 KINDS = {
@@ -103,12 +103,21 @@ def test_blocks_of_two_kinds_are_traced_as_a_whole(monkeypatch: pytest.MonkeyPat
     assert predict_by_blocks(step) is None
 
 
-@pytest.mark.slow
-def test_batches_between_two_lie_on_their_lines(monkeypatch: pytest.MonkeyPatch) -> None:
-    step = build_step("causal", 8, "lorasp", monkeypatch)
-    peaks = BatchPredictor(cache=False).predict_peaks(step, [1, 6, 32])
-    for batch, tolerance in ((1, 0.0), (6, 1e-3), (32, 0.0)):
-        assert peaks[batch] == pytest.approx(predict_whole(set_batch(step, batch)).peak, rel=tolerance, abs=0)
+BATCHED = [pytest.param(*case) for case in FAST[1:3]]
+OTHERS = [case for case in (*FAST[:1], *FAST[3:], *SLOW) if "bit" not in case[2]]
+BATCHED += [pytest.param(*case, marks=pytest.mark.slow) for case in OTHERS]
+
+
+@pytest.mark.parametrize("kind, depth, method, flags", BATCHED)
+def test_two_traces_give_the_peaks_of_all_batches(
+    kind: str, depth: int, method: str, flags: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = build_step(kind, max(depth, 8), method, monkeypatch, **flags)
+    predictor = BatchPredictor(cache=False)
+    with use_fake_tensors():
+        assert predictor._blocks.trace_batches(step, [1]) is not None
+    peaks = predictor.predict_peaks(step, [1, 6, 33])
+    assert peaks == {batch: predict_whole(set_batch(step, batch)).peak for batch in (1, 6, 33)}
 
 
 def test_parameters_of_a_shape_are_those_of_its_model(monkeypatch: pytest.MonkeyPatch) -> None:
