@@ -34,6 +34,7 @@ from harness.replicas.dropout_sites import install_dropout, select_dropout_repli
 from harness.replicas.groups import Attached
 from harness.replicas.optimizer import build_optimizer
 from harness.training.history import TrainingHistory
+from harness.training.losses import compute_losses
 
 CURVE_POINTS = 20
 """Approximate number of points of a loss curve."""
@@ -177,9 +178,8 @@ class Trainer:
 
     def _forward(self, rows: Tensor, shape: Shape) -> Tensor:
         """Losses [K] with their autograd graph."""
-        with self._get_autocast():
-            logits = self.model(**self.split.gather(rows, shape)).logits
-        return self.loss_of(logits, self.split.targets(rows, shape), len(self.members))
+        inputs, targets, k = self.split.gather(rows, shape), self.split.targets(rows, shape), len(self.members)
+        return compute_losses(self.model, self.loss_of, inputs, targets, k, self._get_autocast())
 
     def _compute(self, rows: Tensor, shape: Shape) -> Tensor:
         """Losses [K] of a whole step on the device: zero gradients, both passes, update. A CUDA graph captures this."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from harness.core.method import Example, Member, Method
 from harness.core.protocol import Protocol
 from harness.core.seeds import Streams, equal
 from harness.data.task_types.text_rows import CausalRows, EncoderDecoderRows, TextRows
-from harness.data.task_types.translation import compute_token_losses
+from harness.data.task_types.token_losses import TokenLosses
 from harness.models.load import disable_attention_dropout
 from harness.planning.schedule import count_steps
 from harness.replicas.groups import Attached
@@ -108,7 +107,7 @@ def trainer(
     streams = [Streams(equal(s)) for s in seeds]
     steps = [count_steps(p, len(split)) for p in protocols]
     members = [Member(m, s, n) for m, s, n in zip(methods, streams, steps, strict=True)]
-    losses = functools.partial(compute_token_losses, smoothing=protocols[0].label_smoothing)
+    losses = TokenLosses(protocols[0].label_smoothing)
     attached = members[0].method.attach(model, members, build_calibration(split, losses))
     return Trainer(model, attached, split, protocols, streams, losses), attached
 

@@ -18,7 +18,7 @@ from harness.core.presets import get_preset
 from harness.core.seeds import Streams, equal
 from harness.data.task_types.answered_rows import build_packed_inputs
 from harness.data.task_types.classification import compute_replica_losses
-from harness.data.task_types.translation import compute_token_losses
+from harness.data.task_types.token_losses import TokenLosses
 from harness.models.load import load_model
 from harness.models.source import resolve
 from harness.training.pack_setup import CALIBRATION_ROWS, build_calibration
@@ -53,7 +53,7 @@ def list_rows(kind: str) -> tuple[Any, Any, list[dict[str, Tensor]]]:
             told = split.written[row : row + 1, : split.written_lengths[row] - 1].long()
             inputs["decoder_input_ids"] = torch.cat([torch.tensor([[split.start]]), told], 1)
         alone.append(inputs)
-    return split, compute_replica_losses if kind == "bert" else compute_token_losses, alone
+    return split, compute_replica_losses if kind == "bert" else TokenLosses(), alone
 
 
 def watch_inputs(model: nn.Module, names: list[str], batches: list[dict[str, Tensor]]) -> dict[str, np.ndarray]:

@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from harness.core.method import Example, Task
 from harness.core.protocol import Protocol, Template
 from harness.data.task_types.answered_rows import AnsweredRows, TokenizedExample, build_packed_rows, build_separate_rows
 from harness.data.task_types.base import Losses, ReplicaPredictions, Split, TaskType
 from harness.data.task_types.text_rows import IGNORED
+from harness.data.task_types.token_losses import TokenLosses, compute_each_loss
 from harness.data.tokens import iterate_length_batches
 
 ALPACA_INPUT = (
@@ -80,22 +81,6 @@ def tokenise_examples(
     return rows
 
 
-def compute_answer_losses(logits: Tensor, targets: Tensor, k: int, smoothing: float = 0.0) -> Tensor:
-    """Mean loss per replica [K] over its own answer tokens; logits [K*B, n, v], targets [K*B, n] (-100: no loss)."""
-    # A mean over all answer tokens of the batch and not over rows, as in transformers: long answers count more.
-    losses = _compute_token_losses(logits, targets, smoothing).view(k, -1).sum(1)
-    return losses / (targets != IGNORED).view(k, -1).sum(1)
-
-
-def _compute_token_losses(logits: Tensor, targets: Tensor, smoothing: float = 0.0) -> Tensor:
-    """Losses [K*B, n], zero where there is no target. Shapes do not depend on values, so a CUDA graph can hold it."""
-    wide = logits if logits.dtype == torch.float64 else logits.float()
-    losses = nn.functional.cross_entropy(
-        wide.flatten(0, 1), targets.flatten(), reduction="none", ignore_index=IGNORED, label_smoothing=smoothing
-    )
-    return losses.view(targets.shape)
-
-
 class Instruction(TaskType):
     """Next-token cross-entropy over the answer; the prediction of a row is the mean loss of its answer."""
 
@@ -110,7 +95,7 @@ class Instruction(TaskType):
         return build_separate_rows(names, rows, fill)
 
     def losses(self, protocol: Protocol) -> Losses:
-        return lambda logits, targets, k: compute_answer_losses(logits, targets, k, protocol.label_smoothing)
+        return TokenLosses(protocol.label_smoothing)
 
     def predict(
         self, model: nn.Module, split: Split, k: int, tokenizer: Any, protocol: Protocol, *, autocast: bool
@@ -122,7 +107,7 @@ class Instruction(TaskType):
             batch = {name: value.repeat(k, *[1] * (value.dim() - 1)) for name, value in split.batch(rows).items()}
             targets = split.targets(split.place(rows), split.shape(rows)).repeat(k, 1)
             with torch.inference_mode(), torch.autocast(kind, torch.bfloat16, enabled=autocast):
-                losses = _compute_token_losses(model(**batch).logits, targets)
+                losses = compute_each_loss(model(**batch).logits, targets)
             means = losses.sum(1) / (targets != IGNORED).sum(1)
             mean_losses[:, rows] = means.view(k, -1).cpu().numpy()
         predictions = []

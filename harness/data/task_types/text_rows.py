@@ -17,9 +17,7 @@ from torch import Tensor
 
 from harness.data.task_types.base import Shape, Split
 from harness.data.tokens import compute_padded_length
-
-IGNORED = -100
-"""The target of a position that does not count in the loss, as in torch and transformers."""
+from harness.replicas.linear_loss import IGNORED as IGNORED
 
 
 class TextRows(Split):

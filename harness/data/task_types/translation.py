@@ -7,14 +7,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from harness.core.errors import UserError
 from harness.core.method import Example, Task
 from harness.core.protocol import Protocol
 from harness.data.task_types.base import Losses, ReplicaPredictions, TaskType
 from harness.data.task_types.generation import generate_texts, has_finite_logits
-from harness.data.task_types.text_rows import IGNORED, CausalRows, EncoderDecoderRows, TextRows
+from harness.data.task_types.text_rows import CausalRows, EncoderDecoderRows, TextRows
+from harness.data.task_types.token_losses import TokenLosses
 from harness.data.tokens import pad_rows
 from harness.models.load import load_model_config
 
@@ -37,7 +38,7 @@ class Translation(TaskType):
         return make(tokenizer, config, task, examples, protocol, train=train)
 
     def losses(self, protocol: Protocol) -> Losses:
-        return lambda logits, labels, k: compute_token_losses(logits, labels, k, protocol.label_smoothing)
+        return TokenLosses(protocol.label_smoothing)
 
     def predict(
         self, model: nn.Module, split: Any, k: int, tokenizer: Any, protocol: Protocol, *, autocast: bool
@@ -69,19 +70,6 @@ class Translation(TaskType):
 
 
 TASK_TYPE = Translation()
-
-
-def compute_token_losses(logits: Tensor, labels: Tensor, k: int, smoothing: float = 0.0) -> Tensor:
-    """Mean loss per replica [K] over its own target tokens, from logits [K*B, T, V] and labels [K*B, T].
-
-    Cross-entropy as in torch: with smoothing e the target has probability 1 - e + e/V and every other token e/V, as in
-    transformers' LabelSmoother.
-    """
-    wide = logits if logits.dtype == torch.float64 else logits.float()
-    each = nn.functional.cross_entropy(
-        wide.flatten(0, 1), labels.flatten(), reduction="none", ignore_index=IGNORED, label_smoothing=smoothing
-    )
-    return each.view(k, -1).sum(1) / (labels != IGNORED).view(k, -1).sum(1)
 
 
 def parse_languages(task: Task) -> tuple[str, str]:

@@ -15,7 +15,8 @@ from harness.core.method import METHODS, Example, Member, Method, Task
 from harness.core.protocol import Protocol
 from harness.core.seeds import Streams, equal
 from harness.data.task_types.answered_rows import AnsweredRows, fit_into_rows
-from harness.data.task_types.instruction import TASK_TYPE, compute_answer_losses, format_prompt
+from harness.data.task_types.instruction import TASK_TYPE, format_prompt
+from harness.data.task_types.token_losses import TokenLosses
 from harness.replicas.groups import Attached
 from harness.training.pack_setup import build_calibration
 from harness.training.trainer import Trainer
@@ -177,7 +178,7 @@ def test_losses_are_means_over_own_answer_tokens() -> None:
             for a, b in zip(logits.split(3), targets.split(3), strict=True)
         ]
         torch.testing.assert_close(
-            compute_answer_losses(logits, targets, 2, smoothing), torch.stack(expected), rtol=0, atol=1e-12
+            TokenLosses(smoothing)(logits, targets, 2), torch.stack(expected), rtol=0, atol=1e-12
         )
 
 

@@ -16,7 +16,8 @@ from harness.core.errors import UserError
 from harness.core.method import METHODS, SUITES, Method
 from harness.data.task_types.generation import generate_texts
 from harness.data.task_types.text_rows import IGNORED
-from harness.data.task_types.translation import TASK_TYPE, compute_token_losses, find_decoder_start
+from harness.data.task_types.token_losses import TokenLosses
+from harness.data.task_types.translation import TASK_TYPE, find_decoder_start
 from harness.models.load import load_model, load_tokenizer
 from harness.models.source import ModelSource
 from methods.layers.lowrank import LowRankLinear
@@ -62,7 +63,7 @@ def test_the_loss_is_the_models_own(kind: str) -> None:
         expected = model(**batch, labels=own).loss
     else:
         expected = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], labels=told).loss
-    found = compute_token_losses(model(**batch).logits, told, 1)
+    found = TokenLosses()(model(**batch).logits, told, 1)
     atol = 1e-6 if kind == "llama" else 1e-12  # transformers computes it in float32
     torch.testing.assert_close(found[0], expected.double(), rtol=0, atol=atol)
 
@@ -73,7 +74,7 @@ def test_each_replica_has_the_mean_over_its_own_tokens(smoothing: float) -> None
     logits = torch.randn(6, 5, 11, generator=generator, dtype=torch.float64)
     labels = torch.randint(0, 11, (6, 5), generator=generator)
     labels[torch.tensor([[0, 1, 4, 3, 0, 2]]).T + torch.arange(5) >= 5] = IGNORED
-    found = compute_token_losses(logits, labels, 2, smoothing)
+    found = TokenLosses(smoothing)(logits, labels, 2)
     for replica, part in enumerate((slice(0, 3), slice(3, 6))):
         smoothed = LabelSmoother(epsilon=smoothing)({"logits": logits[part]}, labels[part])
         torch.testing.assert_close(found[replica], smoothed, rtol=0, atol=1e-6)  # it sums in float32
