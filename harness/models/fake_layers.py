@@ -41,6 +41,10 @@ class FakeFourBit(FakeQuantized):
         out: Tensor = _FourBitProduct.apply(x.to(self.compute_dtype), self.weight, bias, shape)  # type: ignore[no-untyped-call]
         return out.to(x.dtype)
 
+    def build_dense(self, dtype: torch.dtype) -> Tensor:
+        """The dequantized weight [d_out, d_in], without numbers."""
+        return self.weight.new_empty((self.out_features, self.in_features), dtype=dtype)
+
 
 class _FourBitProduct(torch.autograd.Function):
     """The weight is dequantized in the forward pass and again in the backward pass; x is not saved."""

@@ -30,8 +30,8 @@ from harness.replicas.groups import Attached
 
 Forward = Callable[..., Any]
 
-INPLACE_LAYERS = ("base_layer", "in_proj", "pos_q_proj")
-"""Layers whose result is modified in place: under peft's AdaLoRA, and in DeBERTa's first version."""
+INPLACE_LAYERS = ("base", "base_layer", "in_proj", "pos_q_proj")
+"""Layers whose result is modified in place: of low-rank pairs, of peft's AdaLoRA, and in DeBERTa's first version."""
 
 
 def apply_checkpointing(model: nn.Module, how: Recompute, attached: Attached) -> None:
@@ -50,7 +50,7 @@ def apply_checkpointing(model: nn.Module, how: Recompute, attached: Attached) ->
     if how == "selective":
         selective = SelectivePolicy()
         for name, linear in find_backbone_linears(model_blocks, attached):
-            selective.mark(linear, written=name.endswith(INPLACE_LAYERS))
+            selective.mark(linear, written=name.rpartition(".")[2] in INPLACE_LAYERS)
         contexts = functools.partial(create_selective_checkpoint_contexts, selective.choose_policy)
     for block in model_blocks:
         # only the method is replaced: module paths name the dropout sites, so a wrapper module would draw other masks

@@ -2,7 +2,7 @@
 
 x [K*B, ..., d_in] -> rows [K, n, d_in] --A [K, r, d_in]--> h [K, n, r] --B [K, d_out, r]--> [K, n, d_out]
 
-saved for the backward pass:  the columns of rows where A trains (none if A is frozen), and h where B trains
+lowrank_function.py computes it, shared_input.py lets the layers of one module share their input.
 """
 
 from __future__ import annotations
@@ -17,105 +17,17 @@ from torch import Tensor, nn
 from harness.core.quantization import QUANTIZATIONS
 from harness.replicas.dropout import CounterDropout
 from harness.replicas.groups import Attached, ParameterGroup
+from methods.layers.frozen_product import is_plain_product
+from methods.layers.lowrank_function import compute_layers
 from methods.layers.matrices import MatrixBank
 from methods.layers.packed import PartialMatrix
 from methods.layers.pair import Pair, pad_pair
 from methods.layers.replica_linear import get_trained_dtype, replace_module
 from methods.layers.replicas import check_rows
+from methods.layers.shared_input import SharedInput
 
 INDEX_BYTES = 4
 """Bytes of one int32 in the index of trained entries."""
-
-
-class SharedInput:
-    """The input of the sites in one module, in the precision of the matrix product: query and value share one copy.
-
-    It drops the input at the end of the module's forward pass and before a site's backward pass (which may have
-    recomputed a part of the module), because otherwise it would keep memory that autograd does not save.
-    """
-
-    def __init__(self) -> None:
-        self.sites: list[PartialMatrix] = []
-        self._x: Tensor | None = None
-        self._made: dict[object, Tensor] = {}
-
-    def join(self, a: PartialMatrix) -> None:
-        """Add a site, or update it when its replicas changed; sites with equal columns then share one tensor."""
-        if a not in self.sites:
-            self.sites.append(a)
-        for other in self.sites:
-            if a.columns is not None and other.columns is not None and torch.equal(a.columns, other.columns):
-                a.columns = other.columns
-                break
-
-    def narrow_sites(self) -> None:
-        """Once all sites have joined: save only each site's own columns, where these together are fewer than all."""
-        for width in {site.shape[2] for site in self.sites}:
-            alike = [site for site in self.sites if site.shape[2] == width and site.leaf is not None]
-            column_counts = {
-                id(site.columns): width if site.columns is None else site.columns.shape[1] for site in alike
-            }
-            for site in alike if sum(column_counts.values()) < width else ():
-                site.narrow_to(site.columns)
-
-    def take(self, x: Tensor, k: int, dtype: torch.dtype, a: PartialMatrix) -> tuple[Tensor, Tensor]:
-        """(rows [K, n, d] of x [K*B, ..., d], the columns of these rows that the gradient of A needs)."""
-        if self._x is not x:
-            self._x, self._made = x, {}
-        rows = self._made.get(dtype)
-        if rows is None:
-            rows = self._made[dtype] = x.detach().reshape(k, -1, x.shape[-1]).to(dtype)
-        gradient_rows = rows
-        if a.narrow is not None and a.columns is not None:
-            gradient_rows = self._columns(rows, a.columns)
-        return rows, gradient_rows
-
-    def invalidate(self, *module_call: object) -> None:
-        """Drop the input; also serves as a forward hook."""
-        self._x, self._made = None, {}
-
-    def _columns(self, rows: Tensor, columns: Tensor) -> Tensor:
-        key = (rows.dtype, id(columns))
-        if key not in self._made:
-            self._made[key] = rows.gather(2, columns[:, None, :].expand(-1, rows.shape[1], -1))
-        return self._made[key]
-
-
-class _LowRank(torch.autograd.Function):
-    """scale * B A x, [K*B, ..., d_out].
-
-    Saves x only where A trains, and of x only the columns that train; saves A x only where B trains.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, a: Tensor | None, b: Tensor | None, layer: LowRankLinear) -> Tensor:
-        dtype = torch.get_autocast_dtype(x.device.type) if torch.is_autocast_enabled(x.device.type) else x.dtype
-        k = len(layer.scales)
-        rows, gradient_rows = layer.reading.take(x, k, dtype, layer.a)
-        scale = layer.cast_scales(rows)
-        # The scale multiplies h, the smallest of the tensors.
-        h = torch.bmm(rows, layer.a.dense(dtype).transpose(1, 2)) * scale
-        y = torch.bmm(h, layer.b.dense(dtype).transpose(1, 2))
-        ctx.layer, ctx.shape, ctx.dtype = layer, x.shape, x.dtype
-        ctx.save_for_backward(gradient_rows if a is not None else None, h if b is not None else None, scale)
-        return y.view(*x.shape[:-1], y.shape[-1])
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:
-        gradient_rows, h, scale = ctx.saved_tensors
-        layer: LowRankLinear = ctx.layer
-        layer.reading.invalidate()
-        dy = grads[0].reshape(len(layer.scales), -1, grads[0].shape[-1]).to(scale.dtype)
-        dx = da = db = None
-        if h is not None:
-            db = layer.b.gather_gradient(torch.bmm(dy.transpose(1, 2), h))
-        if gradient_rows is not None or ctx.needs_input_grad[0]:
-            dh = torch.bmm(dy, layer.b.dense(dy.dtype)) * scale
-            if gradient_rows is not None:
-                da = layer.a.gather_gradient(torch.bmm(dh.transpose(1, 2), gradient_rows))
-            if ctx.needs_input_grad[0]:
-                dx = torch.bmm(dh, layer.a.dense(dy.dtype)).view(ctx.shape).to(ctx.dtype)
-        return dx, da, db, None
 
 
 class LowRankLinear(nn.Module):
@@ -132,6 +44,8 @@ class LowRankLinear(nn.Module):
     ) -> None:
         super().__init__()
         self.base, self.a, self.b, self.drop, self.reading = base, a, b, drop, reading
+        # else the backbone's layer has a gradient of its own, and its result is added to that of the pair
+        self.holds_product = is_plain_product(base)
         reading.join(a)
         self.scales = torch.tensor(list(scales), dtype=torch.float64)
         self._cast: Tensor | None = None
@@ -141,19 +55,34 @@ class LowRankLinear(nn.Module):
         """The wrapped layer's weight, whose dtype T5 reads."""
         return self.base.weight
 
+    @property
+    def rank(self) -> int:
+        return self.a.shape[1]
+
+    @property
+    def drops(self) -> bool:
+        """Whether dropout changes the adapter's input in this pass."""
+        return self.drop.training and any(self.drop.p)
+
+    def drop_rows(self, rows: Tensor, shape: torch.Size) -> Tensor:
+        """Rows [K, n, d] after the dropout of x, which has `shape`: the same masks whenever a step asks for them."""
+        dropped: Tensor = self.drop(rows.view(*shape[:-1], rows.shape[-1]))
+        return dropped.view(rows.shape)
+
     def forward(self, x: Tensor) -> Tensor:
         check_rows(x, len(self.scales))
-        y: Tensor = self.base(x)
-        a, b = (p.leaf.tensor if p.leaf is not None else None for p in (self.a, self.b))
-        # The leaves are inputs of the Function so that autograd asks for their gradients.
-        low: Tensor = _LowRank.apply(self.drop(x), a, b, self)  # type: ignore[no-untyped-call]
-        return y + low
+        y = self.reading.compute(self, x, compute_layers)
+        return y if self.holds_product else self.base(x) + y
 
     def cast_scales(self, like: Tensor) -> Tensor:
         """The scales [K, 1, 1] in the dtype and on the device of `like`."""
         if self._cast is None or self._cast.dtype != like.dtype:
             self._cast = self.scales[:, None, None].to(like)
         return self._cast
+
+    def expand_scales(self, like: Tensor) -> Tensor:
+        """The scales [K, 1, rank], for layers side by side."""
+        return self.cast_scales(like).expand(-1, 1, self.rank)
 
     def keep_rows(self, rows: Sequence[int]) -> None:
         self.a.keep(rows)
@@ -198,7 +127,10 @@ def attach_pairs(model: nn.Module, members: Sequence[Mapping[str, Pair]]) -> Att
     for name, layer in zip(names, layers, strict=True):
         layer.a.leaf, layer.b.leaf = leaves.get(f"{name}.a"), leaves.get(f"{name}.b")
         replace_module(model, name, layer)
-    for reading in readings.values():
+    for path, reading in readings.items():
+        module = model.get_submodule(path)
+        own = {name: child for name, child in module.named_children() if isinstance(child, LowRankLinear)}
+        reading.group_layers(type(module).__name__, own)
         reading.narrow_sites()
     matrices = MatrixBank(groups, [p for layer in layers for p in (layer.a, layer.b)])
     beside = [count_frozen_bytes(m, dtype.itemsize) for m in members]
