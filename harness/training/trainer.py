@@ -34,6 +34,7 @@ from harness.replicas.dropout_sites import install_dropout, select_dropout_repli
 from harness.replicas.groups import Attached
 from harness.replicas.optimizer import build_optimizer
 from harness.training.history import TrainingHistory
+from harness.training.lean_forward import install_lean_forward
 from harness.training.losses import compute_losses
 
 CURVE_POINTS = 20
@@ -75,6 +76,7 @@ class Trainer:
         self.order = ReplicaSampler(streams, split.lengths, first.batch_size, by_length=first.group_by_length)
         seeds = [s.integer("dropout", "") for s in streams]
         self.device, self.loss_of = split.device, losses
+        install_lean_forward(model, split)
         self.clock = install_dropout(model, seeds, max(first.max_length, split.positions), self.device)
         self.autocast = autocast
         compute, fallback = bind_weakly(self._compute), self.optimizer.fallback

@@ -59,6 +59,10 @@ class AnsweredRows(Split):
     def references(self) -> np.ndarray:
         return np.asarray(self.answer.sum(1).cpu().numpy())
 
+    @property
+    def is_causal_padded(self) -> bool:
+        return self.segments is None
+
     def shape(self, rows: np.ndarray) -> Shape:
         return (compute_padded_length(int(self.lengths[rows].max()), self.ids),)
 

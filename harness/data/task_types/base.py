@@ -67,6 +67,14 @@ class Split(abc.ABC):
     def targets(self, rows: Tensor, shape: Shape) -> Tensor:
         """The targets of these rows, which the loss compares with the logits."""
 
+    @property
+    def is_causal_padded(self) -> bool:
+        """Whether rows are padded at their end and hold one example each, as a causal model reads them.
+
+        A token then sees no padding before it, so a causal mask is all that training needs.
+        """
+        return False
+
     def batch(self, rows: np.ndarray) -> dict[str, Tensor]:
         """Model inputs of the given rows [m], padded to the longest of them."""
         return self.gather(self.place(rows), self.shape(rows))

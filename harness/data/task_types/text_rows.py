@@ -138,6 +138,10 @@ class CausalRows(TextRows):
     def prompt_lengths(self) -> np.ndarray:
         return self.starts
 
+    @property
+    def is_causal_padded(self) -> bool:
+        return True
+
     def build_prompts(self, rows: np.ndarray) -> dict[str, Tensor]:
         """Prompts padded on the left, so that the generated text follows the last token of each row."""
         n, chosen = int(self.starts[rows].max()), self.place(rows)
