@@ -98,7 +98,7 @@ def recompute(
         from harness.bench.recompute import measure
 
         result = measure(spec, repeats)
-    _print_bench(result, out)
+    print_bench(result, out)
 
 
 @bench.command()
@@ -131,8 +131,8 @@ def step(
     with silence_warnings():
         from harness.bench.step import measure
 
-        result = measure(spec, _split_words(strategies), _parse_numbers("packs", packs), repeats)
-    _print_bench(result, out)
+        result = measure(spec, split_words(strategies), parse_numbers("packs", packs), repeats)
+    print_bench(result, out)
 
 
 @bench.command()
@@ -162,8 +162,8 @@ def memory(
     with silence_warnings():
         from harness.bench.memory import measure
 
-        result = measure(spec, _split_words(strategies), _split_words(quantizations))
-    _print_bench(result, out)
+        result = measure(spec, split_words(strategies), split_words(quantizations))
+    print_bench(result, out)
 
 
 @bench.command()
@@ -184,7 +184,7 @@ def startup(
     spec = _build_spec("lora", model, 16, 32, "fp32", device, threads)
     from harness.bench.startup import measure
 
-    _print_bench(measure(spec, cells, repeats), out)
+    print_bench(measure(spec, cells, repeats), out)
 
 
 def _build_spec(
@@ -200,18 +200,18 @@ def _build_spec(
     return make_spec(flags | {"threads": threads, "model": (model,) if model else ()})
 
 
-def _split_words(text: str) -> list[str]:
+def split_words(text: str) -> list[str]:
     return [word for word in text.split(",") if word]
 
 
-def _parse_numbers(flag: str, text: str) -> list[int]:
+def parse_numbers(flag: str, text: str) -> list[int]:
     """The whole numbers of a comma-separated flag. Raises UserError."""
-    if not all(re.fullmatch("[1-9][0-9]{0,5}", word) for word in _split_words(text)):
+    if not all(re.fullmatch("[1-9][0-9]{0,5}", word) for word in split_words(text)):
         raise UserError(f"--{flag} {shorten(text)}: allowed: whole numbers of 1 to 999,999 with commas, e.g. 2,4,8")
-    return [int(word) for word in _split_words(text)]
+    return [int(word) for word in split_words(text)]
 
 
-def _print_bench(result: Bench, out: Path | None) -> None:
+def print_bench(result: Bench, out: Path | None) -> None:
     """Print the result; with `out`, write the JSON file and the figures beside it. Raises UserError."""
     result.show(out)
     if out is None:
@@ -270,14 +270,14 @@ def grid(
     from harness.core.registry import load_all
     from harness.core.spec_reading import make_spec
 
-    invalid = [word for word in _split_words(baseline) if word not in BASELINE_VARIANTS]
-    if invalid or not _split_words(baseline):
+    invalid = [word for word in split_words(baseline) if word not in BASELINE_VARIANTS]
+    if invalid or not split_words(baseline):
         raise UserError(f"--baseline {baseline}: allowed: best, default, or best,default")
     spec = make_spec({"tasks": ("sst2",)} | collect_flags(values))
     load_all(spec.plugin)
-    ways = [way for way in BASELINE_VARIANTS if way in _split_words(baseline)]
+    ways = [way for way in BASELINE_VARIANTS if way in split_words(baseline)]
     with silence_warnings():
         from harness.bench.grid import measure
 
-        result = measure(spec, baselines, _parse_numbers("at-once", at_once), steps, ways)
-    _print_bench(result, out)
+        result = measure(spec, baselines, parse_numbers("at-once", at_once), steps, ways)
+    print_bench(result, out)

@@ -15,6 +15,7 @@ import typer
 from typer.main import get_command
 
 from harness.cli.bench import bench
+from harness.cli.bench_llm import llm
 from harness.cli.board import board
 from harness.cli.examples import examples
 from harness.cli.export import export
@@ -82,6 +83,7 @@ for command in COMMANDS:
     app.command()(command)
 # a function cannot have this name
 app.command(name="import")(import_results)
+bench.command()(llm)
 app.add_typer(bench, name="bench")
 app.add_typer(export, name="export")
 app.add_typer(store, name="store")

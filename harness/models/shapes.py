@@ -54,13 +54,17 @@ SHAPES: Mapping[str, ModelShape] = {
     "roberta-large": _build_roberta(24, 1024, 16, 4096),
     "t5-small": _build_t5(6, 512, 8, 2048),
     "t5-base": _build_t5(12, 768, 12, 3072),
+    "llama-tiny": _build_llama(2, 64, 4, 176, 2, 512),
     "llama-1b": _build_llama(16, 2048, 32, 8192, 8, 128256),
     "llama-3b": _build_llama(28, 3072, 24, 8192, 8, 128256),
     "llama-7b": _build_llama(32, 4096, 32, 11008, 32),
     "llama-13b": _build_llama(40, 5120, 40, 13824, 40),
     "llama-30b": _build_llama(60, 6656, 52, 17920, 52),
 }
-"""By name. llama-1b and -3b are Llama 3.2; -7b, -13b and -30b (called 33B there) are of arXiv 2302.13971."""
+"""By name. llama-1b and -3b are Llama 3.2; -7b, -13b and -30b (called 33B there) are of arXiv 2302.13971.
+
+llama-tiny is no published model; a step of it takes milliseconds on a CPU.
+"""
 
 
 def get_shape(name: str) -> ModelShape:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from harness.bench.table import Bench, Panel
-from harness.cli.bench import _print_bench
+from harness.cli.bench import print_bench
 from harness.core.errors import UserError
 
 
@@ -22,9 +22,9 @@ def test_a_full_disk_costs_neither_the_samples_of_before_nor_a_traceback(tmp_pat
     resource.setrlimit(resource.RLIMIT_FSIZE, (1024, hard))
     try:
         with pytest.raises(UserError, match="cannot write"):
-            _print_bench(Bench("x", {}, [{"what": "lora"}], [{"steps": [1.0] * 1000}], [panel]), out)
+            print_bench(Bench("x", {}, [{"what": "lora"}], [{"steps": [1.0] * 1000}], [panel]), out)
         with pytest.raises(UserError, match=r"cannot write .*png"):
-            _print_bench(Bench("x", {}, [{"what": "lora"}], [], [panel]), tmp_path / "small.json")
+            print_bench(Bench("x", {}, [{"what": "lora"}], [], [panel]), tmp_path / "small.json")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         signal.signal(signal.SIGXFSZ, ignored)

@@ -19,6 +19,7 @@ PUBLISHED = {
     "roberta-large": 355,
     "t5-small": 60.5,
     "t5-base": 223,
+    "llama-tiny": (2 * 512 * 64 + 2 * (64 * (64 + 2 * 32 + 64) + 3 * 64 * 176 + 2 * 64) + 64) / 1e6,
     "llama-1b": 1236,
     "llama-3b": 3213,
     "llama-7b": 6738,
