@@ -118,7 +118,7 @@ def build_model(source: ModelSource, outputs: int | None, device: str, dtype: to
     try:
         with suppress_warnings():
             config = load_config(source, outputs)
-            _disable_dropout(config, outputs)
+            _disable_dropout(config)
             attention = _choose_attention(config, device)
             model = _choose_auto_class(config, outputs).from_config(
                 config, attn_implementation=attention, dtype=dtype, trust_remote_code=False
@@ -130,12 +130,12 @@ def build_model(source: ModelSource, outputs: int | None, device: str, dtype: to
     return model  # type: ignore[no-any-return]
 
 
-def _disable_dropout(config: Any, outputs: int | None) -> None:
+def _disable_dropout(config: Any) -> None:
     """Turn off dropout of attention probabilities and of whole layers, and the cache of keys and values."""
     for field in ("attention_probs_dropout_prob", "attention_dropout", "attn_pdrop", *LAYERDROP):
         if hasattr(config, field):
             setattr(config, field, 0.0)
-    if outputs is None and not config.is_encoder_decoder:
+    if not getattr(config, "is_encoder_decoder", False):
         config.use_cache = False  # only generation reads a cache; elsewhere it takes memory
 
 
@@ -168,7 +168,7 @@ def load_model(
         with suppress_warnings(), torch.random.fork_rng():
             torch.manual_seed(0)
             config = load_config(source, outputs)
-            _disable_dropout(config, outputs)
+            _disable_dropout(config)
             auto = _choose_auto_class(config, outputs)
             options = {"dtype": kind, "attn_implementation": _choose_attention(config, device)}
             with _prepare_weights(source, auto, config, device) as path:

@@ -30,6 +30,9 @@ FORMULAS = {
     _ATEN._scaled_dot_product_flash_attention_for_cpu_backward: flop_registry[
         _ATEN._scaled_dot_product_flash_attention_backward
     ],
+    # torch's FLOP counter has no formula for products that are added in place
+    _ATEN.addmm_: flop_registry[_ATEN.addmm],
+    _ATEN.baddbmm_: flop_registry[_ATEN.baddbmm],
 }
 CUDA_BLOCK = 512
 """PyTorch's CUDA allocator rounds each request up to a multiple of so many bytes."""

@@ -128,6 +128,7 @@ class _SiluProduct(torch.autograd.Function):
         kernels = get_kernels("swiglu", gate)
         if kernels is not None:  # it writes the gradients over gate and up, whose readers have run before
             d_gate, d_up = kernels.swiglu_backward(gate.contiguous(), up.contiguous(), dy.contiguous())
+            torch.autograd.graph.increment_version((gate, up))  # a second backward pass is then refused
             return d_gate.view(gate.shape), d_up.view(up.shape)
         return torch.ops.aten.silu_backward(dy * up, gate), torch.nn.functional.silu(gate).mul_(dy)
 

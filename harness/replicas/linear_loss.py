@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-CHUNK_BYTES = 64 << 20
+CHUNK_BYTES = 32 << 20
 """Bytes of a chunk's logits in float32: rows enough for an efficient product, little beside a large model."""
 LEAST_ROWS = 64
 """Least rows of a chunk, whatever the vocabulary."""

@@ -37,6 +37,10 @@ class LabelledRows(Split):
     def references(self) -> np.ndarray:
         return np.asarray(self.labels.cpu().numpy())
 
+    @property
+    def is_causal_padded(self) -> bool:
+        return True
+
     def shape(self, rows: np.ndarray) -> Shape:
         return (compute_padded_length(int(self.lengths[rows].max()), self.ids),)
 
