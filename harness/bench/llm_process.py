@@ -20,10 +20,11 @@ from torch import Tensor, nn
 
 from harness.bench.llm import OURS, LlmJob, LlmMeasurement
 from harness.bench.silence import silence_warnings
-from harness.core.cell import ModelRef, Precision, Protocol
+from harness.core.cell import ModelRef, Precision
 from harness.core.device import choose_threads
 from harness.core.failure import summarize_error
 from harness.core.method import METHODS, Member
+from harness.core.protocol import Protocol
 from harness.core.registry import load_all
 from harness.core.seeds import Streams, equal
 from harness.data.sampler import ReplicaSampler

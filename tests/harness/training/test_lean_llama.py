@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from harness.core.cell import Protocol, Recompute
+from harness.core.cell import Recompute
 from harness.core.method import METHODS, Member, Method
+from harness.core.protocol import Protocol
 from harness.core.seeds import Streams, equal
 from harness.data.task_types.answered_rows import AnsweredRows, TokenizedExample, build_packed_rows, build_separate_rows
 from harness.data.task_types.token_losses import TokenLosses
