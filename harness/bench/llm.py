@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from harness.bench.llm_job import OURS, LlmJob, LlmMeasurement
 from harness.bench.table import Bench, Panel
 from harness.core.device import choose_device, choose_threads
 from harness.core.errors import UserError
@@ -23,7 +24,6 @@ from harness.core.text import format_bytes
 from harness.models.shapes import get_shape
 from harness.profiling.worker import WorkerKilled, call_alone
 
-OURS = "ours"
 NEEDED: Mapping[str, tuple[str, ...]] = {
     OURS: (),
     "peft": (),
@@ -33,46 +33,6 @@ NEEDED: Mapping[str, tuple[str, ...]] = {
 }
 """Subject -> packages that it needs beside those of the harness; all of these need a GPU."""
 INSTALL = {"liger_kernel": "pip install 'lorasp-harness[kernels]'", "unsloth": "pip install unsloth"}
-
-
-@dataclasses.dataclass(frozen=True)
-class LlmJob:
-    """One subject at one size; `warmup` untimed steps, in which it compiles or captures, come before `repeats` timed.
-
-    LoRA of `rank` on all linear layers of the shape's blocks, alpha equal to the rank.
-    """
-
-    subject: str
-    shape: str
-    batch: int
-    length: int
-    rank: int
-    dropout: float
-    dtype: str
-    warmup: int
-    repeats: int
-    device: str
-    threads: int | None
-
-    @property
-    def steps(self) -> int:
-        return self.warmup + self.repeats
-
-
-@dataclasses.dataclass(frozen=True)
-class LlmMeasurement:
-    """Seconds of each timed step, waited for; losses of all steps; bytes at the peak.
-
-    `peak` is that of the timed steps, and of all steps where a captured graph is replayed, since a replay allocates
-    nothing. `failure` says why there are no figures, `fallback` why our steps ran without a CUDA graph.
-    """
-
-    seconds: tuple[float, ...] = ()
-    losses: tuple[float, ...] = ()
-    peak: int | None = None
-    peak_of_all_steps: int | None = None
-    fallback: str | None = None
-    failure: str | None = None
 
 
 def measure(base: LlmJob, subjects: Sequence[str], batches: Sequence[int], lengths: Sequence[int]) -> Bench:

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from harness.bench.llm import OURS, LlmJob, LlmMeasurement
+from harness.bench.llm_job import OURS, LlmJob, LlmMeasurement
 from harness.bench.silence import silence_warnings
 from harness.core.cell import ModelRef, Precision
 from harness.core.device import choose_threads

@@ -13,7 +13,8 @@ from harness.core.errors import UserError
 
 def llm(
     shape: Annotated[
-        str, typer.Option(metavar="SHAPE", help="shape of the model, with random weights; llama-tiny suits a CPU")
+        str,
+        typer.Option("--shape", metavar="SHAPE", help="shape with random weights; llama-tiny suits a CPU"),
     ] = "llama-7b",
     batch_sizes: Annotated[str, typer.Option(metavar="INTEGER[,...]", help="comma-separated rows per step")] = "2",
     lengths: Annotated[str, typer.Option(metavar="INTEGER[,...]", help="comma-separated tokens per row")] = "1024",
@@ -29,9 +30,10 @@ def llm(
     threads: Threads = None,
     out: Out = None,
 ) -> None:
-    """Time LoRA on a causal model against peft, Liger, torch.compile and Unsloth.
+    """Time LoRA on a causal model against its baselines.
 
-    Reports tokens/s, peak memory and losses; each subject runs in its own process, one that cannot run is named.
+    Baselines are peft alone, with Liger, with Liger and torch.compile, and Unsloth. Reports tokens/s, peak memory and
+    losses. Each subject runs in its own process; one that cannot run is named.
 
     Example: python -m harness bench llm --shape llama-7b --batch-sizes 1,2,4 --lengths 1024 --out llm.json
     """
@@ -40,7 +42,8 @@ def llm(
         if not numbers:
             raise UserError(f"--{flag}: no number is given; give one or more with commas, e.g. 1,2,4")
     with silence_warnings():
-        from harness.bench.llm import LlmJob, measure
+        from harness.bench.llm import measure
+        from harness.bench.llm_job import LlmJob
 
         base = LlmJob("", shape, 0, 0, rank, dropout, dtype, warmup, repeats, device, threads)
         result = measure(base, split_words(subjects), sizes["batch-sizes"], sizes["lengths"])

@@ -130,7 +130,7 @@ def attach_pairs(model: nn.Module, members: Sequence[Mapping[str, Pair]]) -> Att
     for path, reading in readings.items():
         module = model.get_submodule(path)
         own = {name: child for name, child in module.named_children() if isinstance(child, LowRankLinear)}
-        reading.group_layers(type(module).__name__, own)
+        reading.group_layers(type(module), own)
         reading.narrow_sites()
     matrices = MatrixBank(groups, [p for layer in layers for p in (layer.a, layer.b)])
     beside = [count_frozen_bytes(m, dtype.itemsize) for m in members]

@@ -18,11 +18,12 @@ from methods.layers.packed import PartialMatrix
 if TYPE_CHECKING:
     from methods.layers.lowrank import LowRankLinear
 
-JOINT: dict[str, tuple[tuple[str, ...], ...]] = {
-    "LlamaAttention": (("q_proj", "k_proj", "v_proj"),),
-    "LlamaMLP": (("gate_proj", "up_proj"),),
+FAMILIES = ("Llama", "Mistral", "Qwen2", "Qwen3")
+JOINT: dict[str, tuple[str, ...]] = {
+    **{f"{family}Attention": ("q_proj", "k_proj", "v_proj") for family in FAMILIES},
+    **{f"{family}MLP": ("gate_proj", "up_proj") for family in FAMILIES},
 }
-"""By class of module: layers that its forward pass always calls on the same tensor."""
+"""By class of module: layers that its forward pass calls on the same tensor. On another tensor a layer runs again."""
 
 
 class SharedInput:
@@ -48,9 +49,10 @@ class SharedInput:
                 a.columns = other.columns
                 break
 
-    def group_layers(self, module_class: str, layers: dict[str, LowRankLinear]) -> None:
-        """Note which of the module's low-rank layers, by name, always read the same tensor."""
-        for names in JOINT.get(module_class, ()):
+    def group_layers(self, module_class: type, layers: dict[str, LowRankLinear]) -> None:
+        """Note which of the module's low-rank layers, by name, read the same tensor."""
+        for base in module_class.__mro__:
+            names = JOINT.get(base.__name__, ())
             together = tuple(layers[name] for name in names if name in layers)
             if len(together) > 1:
                 self._joint.append(together)

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from harness.bench import llm
-from harness.bench.llm import LlmJob, LlmMeasurement, find_reason_missing
+from harness.bench.llm import find_reason_missing
+from harness.bench.llm_job import LlmJob, LlmMeasurement
 from harness.bench.llm_process import OurTraining, PeftTraining, make_rows, measure_job
 from harness.cli.main import main
 from harness.profiling.worker import WorkerKilled

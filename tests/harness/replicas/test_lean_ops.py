@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
-from harness.replicas.lean_ops import gate_values, normalize
+from harness.replicas import lean_ops
+from harness.replicas.lean_ops import gate_values, load_liger, normalize, rotate
 from harness.replicas.recomputed import get_recomputation
 
 
@@ -91,3 +92,50 @@ def test_a_reader_computes_the_same_bits_again() -> None:
 def test_the_result_of_a_norm_that_trains_is_saved() -> None:
     """After the update its weight has other values."""
     assert get_recomputation(normalize(draw(8, 16, seed=0), draw(16, seed=1).requires_grad_(), 1e-5)) is None
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("trained", [False, True])
+def test_kernels_are_torchs_operations(trained: bool, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    if load_liger("swiglu") is None:
+        pytest.skip("liger-kernel is not installed")
+    results = []
+    for _ in range(2):
+        x, up = (draw(4, 7, 256, seed=s, dtype=dtype).cuda().requires_grad_() for s in (0, 1))
+        weight = draw(256, seed=2, dtype=dtype).cuda().requires_grad_(trained)
+        y = gate_values(normalize(x, weight, 1e-5), up)
+        leaves = (x, up, weight) if trained else (x, up)
+        results.append([y, *torch.autograd.grad((y * draw(4, 7, 256, seed=3, dtype=dtype).cuda()).sum(), leaves)])
+        monkeypatch.setattr(lean_ops, "get_kernels", lambda name, x: None)
+    compare(*results, 1e-5 if dtype == torch.float32 else 2**-6)
+
+
+@pytest.mark.gpu
+def test_the_rotation_is_that_of_transformers() -> None:
+    from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
+
+    if load_liger("rope") is None:
+        pytest.skip("liger-kernel is not installed")
+    angles = draw(1, 7, 32, seed=3, dtype=torch.float32).cuda()
+    cos, sin = (torch.cat([t, t], -1) for t in (angles.cos(), angles.sin()))
+    results = []
+    for turn in (rotate, apply_rotary_pos_emb):
+        query = draw(2, 7, 4, 64, seed=0, dtype=torch.float32).cuda().requires_grad_()
+        key = draw(2, 7, 2, 64, seed=1, dtype=torch.float32).cuda().requires_grad_()
+        # copies, since the kernel writes over what it rotates
+        turned = turn((query * 1).transpose(1, 2), (key * 1).transpose(1, 2), cos, sin)
+        total = sum((t * torch.linspace(-1, 1, t.numel(), device="cuda").view(t.shape)).sum() for t in turned)
+        results.append([*turned, *torch.autograd.grad(total, (query, key))])  # type: ignore[arg-type]
+    compare(*results, 1e-5)
+
+
+@pytest.mark.gpu
+def test_a_second_backward_pass_over_overwritten_values_is_refused() -> None:
+    if load_liger("swiglu") is None:
+        pytest.skip("liger-kernel is not installed")
+    gate, up = (draw(8, 64, seed=s, dtype=torch.float32).cuda().requires_grad_() for s in (0, 1))
+    total = gate_values(gate * 1, up * 1).sum()
+    total.backward(retain_graph=True)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        total.backward()

@@ -200,3 +200,21 @@ def test_a_model_of_another_type_is_left_alone() -> None:
     before = [type(m) for m in model.modules()]
     lean_forward.install_lean_forward(model, make_rows())
     assert [type(m) for m in model.modules()] == before
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_captured_step_has_the_losses_of_the_cpu(packed: bool) -> None:
+    """With kernels where they are installed, in float32 without TF32."""
+    methods, rows, losses = [lora(dropout=0.1), lora(rank=2)], make_rows(packed), []
+    for device in ("cpu", "cuda"):
+        model = causal.model(torch.float32, "sdpa").to(device)
+        members = [Member(m, Streams(equal(s)), STEPS) for s, m in enumerate(methods)]
+        split = rows.to(device)
+        attached = methods[0].attach(model, members, build_calibration(split, TokenLosses()))
+        streams = [m.streams for m in members]
+        made = Trainer(model, attached, split, [make_protocol(lr=1e-3)] * 2, streams, TokenLosses())
+        with made.runner.stream():
+            losses.append(torch.stack([made.train_step(step).cpu().clone() for step in range(STEPS)]))
+        assert made.runner.fallback is None
+    torch.testing.assert_close(*losses, rtol=1e-3, atol=0)

@@ -35,7 +35,7 @@ class Reader(nn.Module):
 @pytest.fixture(params=["joint", "separate"])
 def joined(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
     if request.param == "joint":
-        monkeypatch.setitem(shared_input.JOINT, "Reader", (NAMES,))
+        monkeypatch.setitem(shared_input.JOINT, "Reader", NAMES)
     return bool(request.param == "joint")
 
 
@@ -46,6 +46,16 @@ def build(members: Sequence[dict[str, Pair]], d_in: int = D_IN, dtype: torch.dty
     attached = attach_pairs(model, members)
     install_dropout(model, range(len(members)), LENGTH, "cpu").step.fill_(3)
     return model.train(), [leaf for group in attached.groups for leaf in group.leaves.values()]
+
+
+def test_a_layer_that_reads_another_tensor_runs_again(joined: bool) -> None:
+    model, leaves = build(members(1.0, 0.3))
+
+    def forward(x: Tensor) -> Tensor:
+        return torch.cat([model.q(x), model.k(x.cos()), model.v(x)], -1)
+
+    model.forward = forward
+    assert agrees(model, leaves)
 
 
 def narrow(source: Pair, width: int) -> Pair:
