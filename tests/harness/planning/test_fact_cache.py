@@ -119,7 +119,7 @@ def test_a_damaged_fact_is_absent_and_other_code_has_other_facts(cache: Path, mo
     keys = {key, fact_key("kind", {"a": 2}), fact_key("other", {"a": 1})}
     monkeypatch.setattr(fact_cache, "source_digest", lambda: "other code")
     keys.add(fact_key("kind", {"a": 1}))
-    monkeypatch.setattr(fact_cache, "get_version", lambda package: "1.0")
+    monkeypatch.setattr(fact_cache, "list_versions", lambda: {"torch": "1.0"})
     keys.add(fact_key("kind", {"a": 1}))
     assert len(keys) == 5
 
