@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import re
+import tarfile
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 from scipy import stats
 
+from harness.cli.main import main
+from scripts.pack_reference import unpack
+
 ROOT = Path(__file__).parents[2]
+REFERENCE = ROOT / "results/reference"
 FINDINGS = " ".join((ROOT / "docs/findings.md").read_text().split())
 
 
@@ -80,9 +87,8 @@ def test_collapses_and_what_is_left_without_them() -> None:
     """From the report of the study, whose rules of collapse have tests of their own."""
     report = (SURFACE.parent / "report/report.md").read_text()
     for other, told in (("lora", "Without collapsed runs {}."), ("lora:rank=8", "without collapsed runs {}.")):
-        (line,) = [x for x in report.splitlines() if x.startswith(f"| {other} | lorasp |")]
-        numbers = [-float(x) for x in re.findall(r"[-+][0-9.]+", line.split("|")[6])]
-        assert told.format(f"{numbers[0]:+.2f} ({numbers[2]:+.2f} to {numbers[1]:+.2f})") in FINDINGS
+        (line,) = [x for x in report.splitlines() if x.startswith(f"| lorasp | {other} |")]
+        assert told.format(line.split("|")[6].strip()) in FINDINGS
     for task, told in (("cola", "29 and 4 of 100"), ("stsb", "24 and 10 of 100"), ("qnli", "1 and 0")):
         counts = [
             next(x for x in report.splitlines() if x.startswith(f"| {task} | {method} |") and "of 100" in x)
@@ -143,6 +149,167 @@ def test_the_search_over_batch_sizes() -> None:
     assert set(paper["lr"]) == {2e-5} and (paper[paper["task"] == "cola"]["score"] == 0).all()
     means = paper.groupby(["task", "method"])[["score", "majority"]].mean()
     assert (means["score"] <= means["majority"]).all()
+
+
+def test_the_second_encoder() -> None:
+    runs = pd.read_parquet(REFERENCE / "surface-e5-h100/surface.parquet")
+    own = runs[runs["stage"] == "confirm"].pivot(index=["task", "seed"], columns="method", values="score")
+    assert own.groupby("task").size().eq(30).all() and set(own.index.levels[0]) == set(TASKS)
+    assert f"`surface-e5-h100`): {estimate(own['lorasp'] - own['lora'])}, undecided" in FINDINGS
+    rte = own.loc["rte"].mean()
+    assert f"{rte['lora']:.1f}" == f"{rte['lorasp']:.1f}" == "63.9" and "63.9 with both methods" in FINDINGS
+    (row,) = [r for r in read_study("surface-e5-h100")["evidence"] if (r["method"], r["against"]) == ("lorasp", "lora")]
+    assert row["decided without"] == "equivalent" and f"runs {row['without collapsed runs']}, equivalent" in FINDINGS
+
+
+@pytest.mark.parametrize(
+    ("method", "other", "told"),
+    [
+        ("lorasp", "lora", "tasks is {} with lorasp, where 15 of 200 runs collapse and 57 of lora's"),
+        ("lora:rank=8", "lora", "fewer parameters (rank 8): {},"),
+        ("lora:alpha=11.314", "lora", "square root of a half): {},"),
+        ("lora:match=lorasp", "lora", "both together: {}."),
+        ("lorasp:ratio=0.25", "lora", "a quarter of the entries gives {}, three"),
+        ("lorasp:ratio=0.75", "lora", "three quarters {}."),
+        ("lorasp:select=row", "lorasp", "rows are {} against it"),
+        ("lorasp:held=zero", "lorasp", "at zero are {}, undecided"),
+        ("lorasp:alpha=22.627,held=zero", "lorasp", "and {} at the same update norm"),
+    ],
+)
+def test_variants_of_the_half(method: str, other: str, told: str) -> None:
+    runs = pd.read_parquet(REFERENCE / "halves-minilm-h100/surface.parquet")
+    own = runs[runs["stage"] == "confirm"].pivot(index=["task", "seed"], columns="method", values="score")
+    assert own.groupby("task").size().tolist() == [100, 100] and len(runs) == 3790
+    text = told.format(estimate(own[method] - own[other]))
+    assert text in FINDINGS, text
+
+
+def test_collapses_of_the_halves() -> None:
+    rows = {(r["method"], r["against"]): r for r in read_study("halves-minilm-h100")["evidence"]}
+    assert rows["lorasp", "lora"]["collapsed"] == "15 of 200"
+    # how many of lora's is in the sentence of the verdict: 21 points of 200 runs more
+    assert "-21.00 (-27.93 to -14.07) percentage points" in read_study("halves-minilm-h100")["sentence"]
+    assert 57 - 15 == 0.21 * 200 and "57 of lora's" in FINDINGS
+
+
+def read_records(run: str) -> list[dict[str, Any]]:
+    """The records of a packed run."""
+    with tarfile.open(REFERENCE / run / "cells.tar.xz") as archive:
+        members = [m for m in archive if m.name.startswith("cells/") and m.name.endswith(".json")]
+        return [json.load(archive.extractfile(m)) for m in members]  # type: ignore[arg-type]
+
+
+def read_study(run: str) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((REFERENCE / run / "study.json").read_text())
+    return content
+
+
+def tabulate(run: str, name: str = "method") -> pd.DataFrame:
+    """Headline by seed, the mean over tasks; one column for each method (with its options) or quantization type."""
+    rows = []
+    for record in read_records(run):
+        cell = record["cell"]
+        options = ",".join(f"{k}={v}" for k, v in cell["options"].items())
+        label = cell["method"] + (f":{options}" if options else "")
+        label = cell["quantize"] if name == "quantize" and not options else label
+        average = next(iter(record["averages"].values()))
+        rows.append((label, cell["task"], cell["seeds"]["init"], average["score"]))
+    table = pd.DataFrame(rows, columns=["method", "task", "seed", "score"])
+    return table.groupby(["method", "seed"])["score"].mean().unstack("method")
+
+
+def test_fifteen_languages() -> None:
+    table = tabulate("xnli-e5-h100")
+    assert len(table) == 20 and len(table.dropna()) == 20
+    means = {name: f"{table[name].mean():.1f}" for name in ("lorasp", "lora", "full", "head")}
+    assert ", ".join(f"{name} {mean}" for name, mean in means.items()) + " on the mean" in FINDINGS
+    gaps = table["lorasp"] - table["lora"]
+    seeds = stats.ttest_1samp(gaps, 0).confidence_interval()
+    assert f"{gaps.mean():+.1f}" == "+0.4" and seeds.low + 0.05 > 0.2 and seeds.high - 0.05 < 0.6
+    assert "is +0.4 (+0.2 to +0.6, new examples too)" in FINDINGS
+    kinds = [p["kind"] for name, p in read_study("xnli-e5-h100")["parts"].items() if name != "lorasp against lora"]
+    assert "confirmed" in kinds and set(kinds) == {"confirmed"}
+
+
+COMPARED = [
+    ("parity-minilm-h100", "lorasp", "full", "30 seeds, {d} ({i}; `parity"),
+    ("ratio-minilm-h100", "lorasp", "lorasp:ratio=1.0", "as all ({d}, {i})"),
+    ("ratio-minilm-h100", "lorasp:ratio=0.25", "lorasp:ratio=1.0", "within two points ({d}, {i})"),
+    ("ratio-minilm-h100", "lorasp:ratio=0.1", "lorasp:ratio=1.0", "shown to be ({d}, {i}; `ratio"),
+    ("precision-minilm-h100", "int8", "none", "in int8 {d} ({i})"),
+    ("precision-minilm-h100", "nf4", "none", "nf4 {d} ({i})"),
+    ("precision-minilm-h100", "fp4", "none", "fp4 {d} ({i})"),
+    ("precision-minilm-h100", "sim3", "none", "runs collapse ({d}, {i}; `precision"),
+]
+
+
+@pytest.mark.parametrize(("run", "method", "other", "told"), COMPARED)
+def test_studies_of_equality(run: str, method: str, other: str, told: str) -> None:
+    """The difference from the records; the interval, for new examples too, from the answer of the study."""
+    table = tabulate(run, "quantize" if run.startswith("precision") else "method")
+    gaps = table[method] - table[other]
+    assert gaps.notna().sum() == (20 if run.startswith("precision") else 30)
+    rows = {r["method"].removeprefix("lorasp [quantize=").rstrip("]").partition(",")[0]: r for r in evidence(run)}
+    found = rows[method]["difference (95 %)"] if method in rows else rows[f"{method}"]["difference (95 %)"]
+    difference, _, interval = found.partition(" (")
+    seeds = stats.ttest_1samp(gaps, 0).confidence_interval()
+    low, high = (float(x) for x in interval.rstrip(")").split(" to "))
+    assert difference == f"{gaps.mean():+.2f}" and low <= seeds.low + 0.01 and high >= seeds.high - 0.01
+    assert told.format(d=difference, i=interval.rstrip(")")) in FINDINGS
+
+
+def evidence(run: str) -> list[dict[str, str]]:
+    return [r for r in read_study(run)["evidence"] if r.get("against") not in ("lora",)]
+
+
+def test_frozen_entries_and_regularization() -> None:
+    frozen = [r["difference (95 %)"].split()[0] for r in evidence("precision-minilm-h100") if "frozen" in r["method"]]
+    assert f"{min(frozen)} to {max(frozen)}" == "+0.03 to +0.11" and "alone +0.03 to +0.11" in FINDINGS
+    rows = {r["method"]: r for r in read_study("regularisation-minilm-h100")["evidence"]}
+    losses = {m: (r["train loss"], r["unseen loss"]) for m, r in rows.items()}
+    assert (losses["lorasp"], losses["lora"]) == (("0.126", "0.639"), ("0.189", "0.592"))
+    assert "(loss 0.126 and 0.189) and unseen rows worse (0.639 and 0.592)" in FINDINGS
+    assert "({} and {}; `regularisation".format(*losses["lorasp:resample=10"]) in FINDINGS
+    assert rows["lorasp"]["verdict"] == "contradicted" and rows["lorasp:resample=10"]["verdict"] == "confirmed"
+
+
+def test_spread_over_masks() -> None:
+    """Variance components of two crossed factors, by mean squares."""
+    grids: dict[str, dict[tuple[int, int], float]] = {}
+    for record in read_records("seed-sensitivity-minilm-h100"):
+        seeds = record["cell"]["seeds"]
+        if seeds["order"] == seeds["dropout"] == seeds["head"] == 0:
+            average = next(iter(record["averages"].values()))
+            grids.setdefault(record["cell"]["task"], {})[seeds["init"], seeds["mask"]] = average["score"]
+    told = {}
+    for task, scores in grids.items():
+        table = pd.Series(scores).unstack().loc[range(10), range(10)].to_numpy()
+        masks, inits = table.mean(axis=0), table.mean(axis=1)
+        rest = table - masks - inits[:, None] + table.mean()
+        error = (rest**2).sum() / 81
+        told[task] = [max(0.0, side.var(ddof=1) - error / 10) ** 0.5 for side in (masks, inits)]
+        assert told[task][0] < told[task][1]
+    sentence = read_study("seed-sensitivity-minilm-h100")["sentence"]
+    for task, bound, text in (
+        ("mrpc", "0.6", "of 0.3 points on mrpc (95 % bound 0.6)"),
+        ("cola", "2.1", "0.9 on cola (2.1)"),
+        ("stsb", "3.6", "0.8 on stsb (3.6)"),
+    ):
+        assert f"{told[task][0]:.1f}" in text and text in FINDINGS
+        assert f"On {task} scores vary over masks with a standard deviation of {told[task][0]:.1f}" in sentence
+        assert f"(95 % bound {bound})" in sentence
+
+
+@pytest.mark.slow
+def test_counts_of_claims(tmp_path: Path) -> None:
+    unpack(REFERENCE / "glue-minilm-h100-tuned", tmp_path / "tuned")
+    roots = f"{REFERENCE},{tmp_path / 'tuned'}"
+    assert main(["study", "claims", "--runs", roots, "--out", str(tmp_path / "out"), "--formats", "md"]) == 0
+    sentence = json.loads((tmp_path / "out/study.json").read_text())["sentence"]
+    assert sentence.startswith(
+        "Of 26 claims, real data or exact counts leave 10 confirmed, 5 contradicted, 6 undecided; 5"
+    )
+    assert all(f"- {text}" in FINDINGS for text in ("confirm 10:", "contradict 5:", "leave 6 undecided:"))
 
 
 SIX = "mean of 6 tasks"
