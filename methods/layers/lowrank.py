@@ -7,6 +7,7 @@ lowrank_function.py computes it, shared_input.py lets the layers of one module s
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -44,8 +45,6 @@ class LowRankLinear(nn.Module):
     ) -> None:
         super().__init__()
         self.base, self.a, self.b, self.drop, self.reading = base, a, b, drop, reading
-        # else the backbone's layer has a gradient of its own, and its result is added to that of the pair
-        self.holds_product = is_plain_product(base)
         reading.join(a)
         self.scales = torch.tensor(list(scales), dtype=torch.float64)
         self._cast: Tensor | None = None
@@ -54,6 +53,14 @@ class LowRankLinear(nn.Module):
     def weight(self) -> Any:
         """The wrapped layer's weight, whose dtype T5 reads."""
         return self.base.weight
+
+    @functools.cached_property
+    def holds_product(self) -> bool:
+        """Whether the function of the pair computes W x too; else its result is added to that of the backbone's layer.
+
+        Decided in the first forward pass: what trains is known by then, also where a method chose it after the pairs.
+        """
+        return is_plain_product(self.base)
 
     @property
     def rank(self) -> int:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from harness.replicas.recomputed import get_recomputation
 from methods.layers.frozen_product import add_input_gradient, read_weight
@@ -48,13 +49,17 @@ class _LowRank(torch.autograd.Function):
         outputs = []
         for layer, part in zip(layers, h.split([layer.rank for layer in layers], 2), strict=True):
             low = layer.b.dense(dtype).transpose(1, 2)
-            outputs.append(_add_product(layer.base(x) if layer.holds_product else None, part, low, x.shape))
+            y = layer.base(x) if layer.holds_product else None
+            if y is not None and layer.base._forward_hooks:
+                y = y.clone()  # a hook may have kept the product with the frozen weight
+            outputs.append(_add_product(y, part, low, x.shape))
         ctx.layers, ctx.shape, ctx.dtypes = layers, x.shape, (x.dtype, dtype)
         ctx.compute, inputs = _choose_inputs(x, rows, layers, shared, [leaf is not None for leaf in leaves[::2]])
         ctx.save_for_backward(h if any(leaf is not None for leaf in leaves[1::2]) else None, *inputs)
         return tuple(outputs)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
         h, *inputs = ctx.saved_tensors
         layers: list[LowRankLinear] = list(ctx.layers)

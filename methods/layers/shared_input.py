@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from harness.replicas.recomputed import get_version
 from methods.layers.packed import PartialMatrix
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class SharedInput:
         self.sites: list[PartialMatrix] = []
         self._joint: list[tuple[LowRankLinear, ...]] = []
         self._x: Tensor | None = None
+        self._version, self._records = 0, False
         self._made: dict[object, Tensor] = {}
         self._waiting: dict[int, Tensor] = {}
 
@@ -64,6 +66,9 @@ class SharedInput:
         run: Callable[[Tensor, Sequence[LowRankLinear]], tuple[Tensor, ...]],
     ) -> Tensor:
         """The result of `run` for a layer; layers that read the same tensor are computed by the first one's call."""
+        if self._records != torch.is_grad_enabled():  # a result without a graph serves no call that autograd records
+            self.invalidate()
+            self._records = torch.is_grad_enabled()
         self._set_input(x)
         if id(layer) in self._waiting:
             return self._waiting.pop(id(layer))
@@ -99,9 +104,10 @@ class SharedInput:
         return self._made[key]
 
     def _set_input(self, x: Tensor) -> None:
-        if self._x is not x:
+        version = get_version(x)  # a tensor that was modified in place is another input
+        if self._x is not x or self._version != version:
             self.invalidate()
-            self._x = x
+            self._x, self._version = x, version
 
     def invalidate(self, *module_call: object) -> None:
         """Drop the input; also serves as a forward hook."""

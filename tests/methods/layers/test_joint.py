@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from harness.replicas.dropout_sites import install_dropout
 from harness.replicas.groups import Leaf
-from harness.replicas.recomputed import set_recomputation
+from harness.replicas.recomputed import get_recomputation, set_recomputation
 from methods.layers import shared_input
 from methods.layers.lowrank import LowRankLinear, attach_pairs
 from methods.layers.pair import Pair
@@ -55,6 +55,68 @@ def test_a_layer_that_reads_another_tensor_runs_again(joined: bool) -> None:
         return torch.cat([model.q(x), model.k(x.cos()), model.v(x)], -1)
 
     model.forward = forward
+    assert agrees(model, leaves)
+
+
+def test_an_input_that_was_modified_in_place_is_read_again(joined: bool) -> None:
+    model, _ = build(members(1.0, 0.3))
+    x = drawn(K * ROWS, LENGTH, D_IN, seed=9)
+    with torch.no_grad():
+        model.q(x)
+        results = model.k(x.mul_(2)), model.k(x.clone())
+    torch.testing.assert_close(*results, rtol=0, atol=0)
+
+
+def test_a_call_without_gradient_serves_none_with_one(joined: bool) -> None:
+    model, leaves = build(members(1.0, 0.3))
+
+    def forward(x: Tensor) -> Tensor:
+        with torch.no_grad():
+            model.q(x)
+        return torch.cat([model.k(x), model.v(x)], -1)
+
+    model.forward = forward
+    assert agrees(model, leaves)
+
+
+def test_two_inputs_of_one_backward_pass(joined: bool) -> None:
+    model, leaves = build(members(1.0, 0.0))
+    assert agrees(lambda x: model(x) * model(x.cos()).sin(), leaves)
+
+
+def test_a_second_backward_pass_gives_the_same_gradients(joined: bool) -> None:
+    model, leaves = build(members(0.5, 0.3))
+    loss = model(drawn(K * ROWS, LENGTH, D_IN, seed=9)).square().sum()
+    tensors = [leaf.tensor for leaf in leaves]
+    first = torch.autograd.grad(loss, tensors, retain_graph=True)
+    assert all(map(torch.equal, first, torch.autograd.grad(loss, tensors)))
+
+
+def test_second_derivatives_are_refused(joined: bool) -> None:
+    """The function computes with values of the weights, of which autograd knows nothing."""
+    model, _ = build(members(1.0, 0.0))
+    x = drawn(K * ROWS, LENGTH, D_IN, seed=9).requires_grad_()
+    (gradient,) = torch.autograd.grad(model(x).square().sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        gradient.square().sum().backward()
+
+
+def test_a_hook_of_the_frozen_layer_keeps_its_product(joined: bool) -> None:
+    model, _ = build(members(1.0, 0.0))
+    kept: list[Tensor] = []
+    model.q.base.register_forward_hook(lambda module, inputs, output: kept.append(output))
+    x = drawn(K * ROWS, LENGTH, D_IN, seed=9)
+    model(x)
+    torch.testing.assert_close(kept[0], nn.functional.linear(x, model.q.base.weight, model.q.base.bias))
+
+
+def test_a_weight_that_trains_after_the_pairs_were_attached_has_a_gradient(joined: bool) -> None:
+    model, leaves = build(members(1.0, 0.3))
+    model.q.base.bias.requires_grad_(True)
+    weights = drawn(K * ROWS, LENGTH, D_OUT, seed=4)
+    (model(drawn(K * ROWS, LENGTH, D_IN, seed=9))[..., :D_OUT] * weights).sum().backward()
+    torch.testing.assert_close(model.q.base.bias.grad, weights.sum((0, 1)))
+    model.q.base.requires_grad_(False)
     assert agrees(model, leaves)
 
 
@@ -220,6 +282,16 @@ def test_a_recomputed_input_is_not_saved(joined: bool) -> None:
             tensor.grad.zero_()  # type: ignore[union-attr]
     for one, other in zip(*gradients, strict=True):
         assert torch.equal(one, other)
+
+
+def test_a_tensor_that_was_modified_is_not_recomputed() -> None:
+    source = torch.randn(3)
+    result, other = (set_recomputation(2.0 * source, lambda s: 2.0 * s, source) for _ in range(2))
+    assert get_recomputation(result) is not None
+    result.add_(1)
+    assert get_recomputation(result) is None and get_recomputation(other) is not None
+    source.add_(1)
+    assert get_recomputation(other) is None
 
 
 @pytest.mark.parametrize("level", ["nf4", "int8"])
