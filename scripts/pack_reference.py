@@ -36,6 +36,7 @@ from harness.runner.tuning.tuning import FILE, FOLDER
 from results.report import rewrite_report as report
 
 ARCHIVE, NOTE = "cells.tar.xz", "packed.json"
+ORIGINAL, LEFT_OUT = "sha256 of the run's predictions", "predictions left out"
 PARTS = ("cells", "profiles", f"{FOLDER}/cells", f"{FOLDER}/profiles")
 NUMBER = re.compile(r"(-?\d+\.\d\d)\d+")
 INDENTATION = re.compile(r"^ +", re.MULTILINE)
@@ -74,8 +75,10 @@ def collect_contents(run: Path, logits: bool, methods: Collection[str] | None = 
     """Name in the archive -> content. Raises UserError if no cell is of one of `methods`."""
     paths = [run / name for name in FILES] + [p for part in PARTS for p in (run / part).glob("*.*")]
     files = {p.relative_to(run).as_posix(): p.read_bytes() for p in paths if p.is_file()}
+    # a run that was packed before keeps what its note says
+    earlier = {NOTE: (run / NOTE).read_bytes()} if (run / NOTE).is_file() else {}
     if logits and methods is None:
-        return files
+        return files | earlier
     before: dict[str, str] = {}
     dropped: dict[str, str] = {}
     labels: set[str] = set()
@@ -98,10 +101,9 @@ def collect_contents(run: Path, logits: bool, methods: Collection[str] | None = 
         raise UserError(
             f"--predictions {unknown[0]}: no cell of {run} has that method; it has: {'; '.join(sorted(labels))}"
         )
-    # a run that was packed before keeps what its note says
-    note = json.loads((run / NOTE).read_bytes()) if (run / NOTE).is_file() else {}
-    note |= {} if logits else {"left out": "logits", "sha256 of the run's predictions": before}
-    note |= {"predictions left out": dropped} if dropped else {}
+    note = json.loads(earlier[NOTE]) if earlier else {}
+    note |= {} if logits else {"left out": "logits", ORIGINAL: before | note.get(ORIGINAL, {})}
+    note |= {LEFT_OUT: dropped | note.get(LEFT_OUT, {})} if dropped else {}
     return files | {NOTE: json.dumps(note, indent=1).encode()}
 
 

@@ -51,10 +51,7 @@ def collect_contents(roots: Sequence[Path], *, named: bool) -> ContentsByStudy:
         folders = [root] if is_single else sorted(path for path in root.glob("*") if _has_results(path))
         if named and not folders:
             problem = f"--runs {root}: no run and no study there; give folders of `run` or `study`, or their parent"
-            # Reference runs ship packed, so the folder that a user names first may hold only the archive.
-            packed = next((path.parent for path in (*root.glob(PACKED_CELLS), *root.glob(f"*/{PACKED_CELLS}"))), None)
-            hint = f", unpacked: python -m scripts.pack_reference --unpack {packed} RUN" if packed else ""
-            raise UserError(problem + hint)
+            raise UserError(problem + _suggest_unpacking(root))
         # A folder may be named twice, directly and as part of its parent; it must count once.
         fresh = [folder for folder in folders if folder.resolve() not in visited]
         visited |= {folder.resolve() for folder in fresh}
@@ -74,6 +71,13 @@ def add_exact_contents(by_study: ContentsByStudy) -> ContentsByStudy:
         content = stored.build_content(study, judge_study(study, nothing), nothing, "exact", "")
         added[name] = [content | {"folder": "counted here"}]
     return added
+
+
+def _suggest_unpacking(root: Path) -> str:
+    """The end of an error: how to unpack the packed run at or in `root`; '' where there is none."""
+    # Reference runs ship packed, so the folder that a user names first may hold only the archive.
+    packed = next((path.parent for path in (*root.glob(PACKED_CELLS), *root.glob(f"*/{PACKED_CELLS}"))), None)
+    return f", unpacked: python -m scripts.pack_reference --unpack {packed} RUN" if packed else ""
 
 
 def _has_results(folder: Path) -> bool:
@@ -153,7 +157,7 @@ def load_plain_run(folder: Path) -> StudyRuns:
 def load_runs_of_study(study: Study, folder: Path) -> StudyRuns:
     """The cells of a stored run that a study can judge. Raises UserError where there are none."""
     if not (folder / "run.json").is_file():
-        raise UserError(f"--runs {folder}: no run there; give the folder of a `run`")
+        raise UserError(f"--runs {folder}: no run there; give the folder of a `run`{_suggest_unpacking(folder)}")
     selection = select_study_runs(study, load_plain_run(folder))
     if selection is None:
         suite, methods = (study.grids[0][name] for name in ("suite", "methods"))

@@ -68,6 +68,9 @@ def read_content(folder: Path) -> dict[str, Any]:
             raise ValueError(f"unknown {', '.join(unknown)}")
         if not all(isinstance(fields.get(name, ""), str) for name in ("preset", "command")):
             raise ValueError("preset and command are texts")
+        models = fields.get("models", [])
+        if not (isinstance(models, list) and all(isinstance(name, str) for name in models)):
+            raise ValueError("models are a list of texts")
         # Files of earlier versions have no digest, which is no damage.
         if not verify_digest(content) and "sha256" in fields:
             raise ValueError("its sha256 is not the last of its members")

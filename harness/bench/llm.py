@@ -32,12 +32,14 @@ NEEDED: Mapping[str, tuple[str, ...]] = {
     "unsloth": ("unsloth",),
 }
 """Subject -> packages that it needs beside those of the harness; all of these need a GPU."""
+LEAST_LENGTH = 2
+"""Tokens per row: all but the first have a loss."""
 INSTALL = {"liger_kernel": "pip install 'lorasp-harness[kernels]'", "unsloth": "pip install unsloth"}
 
 
 def measure(base: LlmJob, subjects: Sequence[str], batches: Sequence[int], lengths: Sequence[int]) -> Bench:
     """The bench of the subjects at each batch and length; `base` gives everything else. Raises UserError."""
-    _check(base, subjects)
+    _check(base, subjects, lengths)
     device, threads = choose_device(base.device), choose_threads(base.threads)
     results: list[tuple[LlmJob, LlmMeasurement]] = []
     for batch in batches:
@@ -57,7 +59,7 @@ def measure(base: LlmJob, subjects: Sequence[str], batches: Sequence[int], lengt
     return Bench("llm", facts, rows, [_build_sample(*pair) for pair in results], _build_panels(results))
 
 
-def _check(base: LlmJob, subjects: Sequence[str]) -> None:
+def _check(base: LlmJob, subjects: Sequence[str], lengths: Sequence[int]) -> None:
     """Raise UserError for an unknown subject, and for a shape or a precision that this bench cannot train."""
     unknown = [subject for subject in subjects if subject not in NEEDED]
     if unknown or not subjects:
@@ -66,6 +68,11 @@ def _check(base: LlmJob, subjects: Sequence[str]) -> None:
         raise UserError(f"--shape {base.shape}: not a causal model; allowed: a shape of llama, such as llama-7b")
     if base.dtype not in ("fp32", "bf16"):
         raise UserError(f"--dtype {base.dtype}: allowed: fp32 or bf16")
+    width = get_shape(base.shape).fields["hidden_size"]
+    if base.rank > width:
+        raise UserError(f"--rank {base.rank}: allowed: at most {width}, the width of {base.shape}")
+    if min(lengths) < LEAST_LENGTH:
+        raise UserError(f"--lengths {min(lengths)}: allowed: {LEAST_LENGTH} or more tokens per row")
 
 
 def find_reason_missing(subject: str, device: str) -> str | None:

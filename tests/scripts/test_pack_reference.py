@@ -125,6 +125,23 @@ def test_predictions_of_the_named_methods_only(run: Path, tmp_path: Path, capsys
     assert "no cell" in capsys.readouterr().err
 
 
+def test_a_run_that_is_packed_again_keeps_its_note(run: Path, tmp_path: Path) -> None:
+    """Also where more is left out later: the note names all of it, with the hashes of the run's own files."""
+    labels = sorted({record.cell.label for record in Store(run).read()[0].values() if record.status == "ok"})
+    folder, notes = run, []
+    some, none = (["--without-logits", "--predictions", name] for name in (labels[0], "none"))
+    for number, words in enumerate((["--without-logits"], some, none, [])):
+        packed, back = tmp_path / f"packed{number}", tmp_path / f"back{number}"
+        assert main([str(folder), str(packed), "--without-figures", *words]) == 0
+        assert main(["--unpack", str(packed), str(back)]) == 0
+        notes.append(json.loads((back / "packed.json").read_text()))
+        folder = back
+    own = {f"cells/{p.name}": hashlib.sha256(p.read_bytes()).hexdigest() for p in (run / "cells").glob("*.parquet")}
+    assert all(note["sha256 of the run's predictions"] == own for note in notes)
+    assert set(notes[1]["predictions left out"]) < set(notes[2]["predictions left out"]) == set(own)
+    assert notes[3] == notes[2]
+
+
 def test_a_report_without_figures_links_none(run: Path, tmp_path: Path) -> None:
     main([str(run), str(tmp_path / "with")])
     assert main([str(run), str(tmp_path / "without"), "--without-figures"]) == 0

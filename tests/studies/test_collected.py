@@ -12,7 +12,7 @@ import pytest
 from harness.cli.main import main
 from harness.core.errors import UserError
 from harness.core.store import Store
-from studies.collected import collect_contents, select_records
+from studies.collected import collect_contents, load_runs_of_study, select_records
 from studies.stored import FILE
 from studies.study import load_study
 from tests.reports.records import cell, grid_of, profile, record, store_of
@@ -121,6 +121,13 @@ def test_a_study_counts_once_for_each_backbone(tmp_path: Path) -> None:
     assert kinds == ["confirmed", "contradicted"]
 
 
+@pytest.mark.parametrize("models", [5, [["one"]], "one"])
+def test_backbones_that_are_no_texts_are_named(tmp_path: Path, models: object) -> None:
+    folder = store(tmp_path, "parity", "confirmed", folder="a", models=models).parent
+    with pytest.raises(UserError, match="models are a list of texts"):
+        collect_contents([folder], named=True)
+
+
 def test_several_roots_add_up(tmp_path: Path) -> None:
     one, two = (store(tmp_path, "parity", kind, folder=kind).parent for kind in ("confirmed", "undecided"))
     run = plain(tmp_path / "run", lorasp=0.0, full=0.0)
@@ -213,6 +220,8 @@ def test_a_packed_run_is_named_with_how_to_unpack_it(tmp_path: Path) -> None:
     for root in (tmp_path, tmp_path / "run"):
         with pytest.raises(UserError, match=f"unpacked: .*--unpack {tmp_path}/run RUN"):
             collect_contents([root], named=True)
+        with pytest.raises(UserError, match=f"unpacked: .*--unpack {tmp_path}/run RUN"):
+            load_runs_of_study(load_study("parity"), root)
 
 
 def test_runs_without_a_folder_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -95,6 +95,8 @@ def test_kernels_need_a_gpu(subject: str, monkeypatch: pytest.MonkeyPatch) -> No
         (["--shape", "bert-base"], "not a causal model"),
         (["--shape", "llama-6b"], "did you mean 'llama-"),
         (["--dtype", "fp8"], "allowed: fp32 or bf16"),
+        (["--rank", "65"], "--rank 65: allowed: at most 64"),
+        (["--lengths", "8,1"], "--lengths 1: allowed: 2 or more"),
         (["--lengths", ""], "--lengths: no number is given"),
         (["--batch-sizes", "two"], "--batch-sizes two: allowed: whole numbers"),
     ],
