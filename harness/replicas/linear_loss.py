@@ -96,8 +96,8 @@ class _Chunks:
         self.targets, self.smoothing = targets.tokens.reshape(-1), targets.smoothing
         present = (targets.tokens != IGNORED).view(targets.k, -1)
         self.counts = present.sum(1)
-        # 1 / number of targets of the row's replica, 0 in rows without a target
-        self.shares = (present.to(self.wide) / self.counts[:, None]).flatten()
+        # 1 / number of targets of the row's replica; 0 in rows without a target, also where the replica has none at all
+        self.shares = (present.to(self.wide) / self.counts.clamp(min=1)[:, None]).flatten()
         self.losses = self.rows.new_empty(len(self.rows), dtype=self.wide)
         self.d_hidden = torch.empty_like(self.rows) if needs[0] else None
         self.d_weight = torch.zeros_like(self.weight, dtype=weight.dtype) if needs[1] else None

@@ -91,6 +91,19 @@ def test_a_replica_without_a_target_has_no_loss_and_leaves_the_others_alone() ->
     torch.testing.assert_close(losses[1], expected[1], rtol=0, atol=1e-12)
 
 
+def test_a_replica_without_a_target_has_the_gradient_of_torch() -> None:
+    """Zero and not nan, so its parameters stay as they are though its loss is nan."""
+    hidden = draw(K * ROWS, LENGTH, WIDTH, seed=0).requires_grad_()
+    weight, targets = draw(WORDS, WIDTH, seed=1), draw_targets(K)
+    targets[:ROWS] = -100
+    (expected,) = torch.autograd.grad(compute_reference(hidden, weight, None, targets, K, 0.1).sum(), hidden)
+    (gradient,) = torch.autograd.grad(
+        compute_linear_losses(hidden, weight, None, Targets(targets, K, 0.1)).sum(), hidden
+    )
+    torch.testing.assert_close(gradient, expected, rtol=0, atol=1e-12)
+    assert not gradient[:ROWS].any() and gradient[ROWS:].any()
+
+
 def test_rows_without_a_target_do_not_spread_values_that_are_not_finite() -> None:
     hidden, targets = draw(1, LENGTH, WIDTH, seed=0), draw_targets(1)[:1]
     assert bool((targets[0] == -100).any()) and bool((targets[0] != -100).any())
