@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from harness.core.method import METHODS, STRATEGIES, Member, Method
 from harness.core.presets import get_preset
@@ -26,6 +25,7 @@ from harness.data.task_types.base import Split
 from harness.data.task_types.classification import LabelledRows, compute_replica_losses
 from harness.models.load import load_model
 from harness.models.source import resolve
+from harness.profiling.live_storages import LiveStorages
 from harness.training.pack_setup import build_calibration
 from harness.training.trainer import Trainer
 from methods.lorasp import LoraSP
@@ -56,7 +56,8 @@ def measure_step_cost(method: Method, model: nn.Module, split: Split, protocol: 
             alive.append(tensor)
         return tensor
 
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t), FlopCounterMode(display=False) as flops:
+    # torch's FLOP counter would leave out products that are added in place
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t), LiveStorages() as counts:
         trainer.train_step(0)
     groups = [g for g in attached.groups if g.name != "head"]
     return {
@@ -64,7 +65,7 @@ def measure_step_cost(method: Method, model: nn.Module, split: Split, protocol: 
         "gradient": sum(g.count_trained_bytes(0) for g in groups),
         "optimizer state": sum(g.state_bytes(0) for g in groups),
         "activations": sum(saved_bytes.values()),
-        "compute": flops.get_total_flops(),
+        "compute": counts.flops,
     }
 
 

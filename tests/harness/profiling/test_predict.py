@@ -127,7 +127,9 @@ HELD += [
 def test_shares_are_those_of_real_tensors(name: str, method: str, recompute: str, tmp_path: Path) -> None:
     if "bit" in method:
         pytest.importorskip("bitsandbytes")
-    step = step_of(source_of(name, tmp_path), method, recompute=(recompute,))
+    # rows of full fine-tuning are longer: its gradients and their update would make the peak, and not the activations
+    length = 96 if method == "full" else 48
+    step = step_of(source_of(name, tmp_path), method, length, recompute=(recompute,))
     shares = predict(step).shares
     question = ProfileRequest("", step.cells[0], step.methods[0], step.task, step.source, step.length, "cpu", 1)
     trainer = build_trainer(question, load_alone(question), 3)
