@@ -100,8 +100,12 @@ def test_shapes_are_predicted_without_a_gpu(model: str, way: dict[str, str]) -> 
         kept = each * (words + whole) + small * (numbers - words - whole)
         assert shares["weights"] == pytest.approx(kept, rel=0.02) and shares["quantization"] > 0
     if asked["method"] == "full":
-        assert shares["gradients"] == pytest.approx(4 * numbers, rel=0.02)
-    assert shares["optimizer"] == pytest.approx(2 * shares["gradients"], rel=0.01)
+        # autograd creates the gradients in the backward pass; T5's peak lies before it, at the logits
+        created = 0 if model == "t5-small" else 4 * numbers
+        assert shares["gradients"] == pytest.approx(created, rel=0.02)
+        assert shares["optimizer"] == pytest.approx(8 * numbers, rel=0.02)
+    else:
+        assert shares["optimizer"] == pytest.approx(2 * shares["gradients"], rel=0.01)
 
 
 def test_table_and_figure_hold_what_was_predicted_and_measured(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from harness.models.fake import build_fake_model
 from harness.models.source import ModelSource
 from harness.planning.plan import make_plan
 from harness.profiling.activations import measure_saved_activations
+from harness.profiling.clocks import disable_gc
 from harness.profiling.fake_step import prepare_trainer, use_fake_tensors
 from harness.profiling.live_storages import LiveStorages, sum_storage_bytes
 from harness.profiling.predict import predict
@@ -74,7 +75,8 @@ def allocated_peak(step: Step) -> tuple[int, int]:
     model = load_alone(question)
     trainer = build_trainer(question, model, 3)
     trainer.train_step(0)
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
+    # what earlier tests left in cycles must not be freed meanwhile: it would count as negative
+    with disable_gc(), profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
         trainer.train_step(1)
     events = [e for e in seen.profiler.kineto_results.events() if e.name() == "[memory]"]
     now = most = 0
