@@ -6,7 +6,7 @@ usage: python -m scripts.pack_reference RUN OUT [--without-logits] [--prediction
 OUT/cells.tar.xz has run.json, cells, profiles and tuning, with the same bytes for the same run; OUT/report has
 report.md and SVG figures, OUT/scores.csv one row per score. Without logits (a quarter of the size) predictions are
 rewritten: records have the new sha256, and packed.json in the archive has the original ones. With --predictions the
-cells of other methods, and all tuning trials, keep their scores only.
+cells of other methods, and all tuning trials, keep their scores only; a run that predicts one class is then not found.
 """
 
 from __future__ import annotations
