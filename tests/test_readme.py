@@ -36,6 +36,7 @@ REFERENCE = ROOT / "results" / "reference" / "glue-minilm-h100-tuned"
 SHORT = ["--max-steps", "1", "--eval-rows", "20", "--train-rows", "32", "--figures", "", "--no-profile"]
 TINY = ["--batch-size", "2", "--length", "8", "--threads", "1"]
 SHORT_BENCH = {
+    "llm": ["--shape", "llama-tiny", "--lengths", "32", "--repeats", "2", "--threads", "1"],
     "step": ["--methods", "lora,full", "--strategies", "row", "--packs", "1,2", "--repeats", "2", *TINY],
     "memory": ["--strategies", "row", "--quantizations", "nf4", *TINY],
     "startup": ["--repeats", "1", "--threads", "1"],
@@ -92,12 +93,12 @@ def test_command(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     run = store_of(tmp_path / "stored", [record(60.0)])
     places = {
         "RUN": str(run),
-        "results/reference/surface-minilm-h100": str(REFERENCE.parent / "surface-minilm-h100"),
         "RUN_A": str(run),
         "RUN_B": str(run),
         "KEY": record(60.0).key[:6],
     }
     words = [places.get(word, word) for word in shlex.split(command)[3:]]
+    words = [str(ROOT / word) if word.startswith("results/reference/") else word for word in words]
     if words[0] == "board":
         words[1] = str(run.parent)
     if words[0] == "examples":
