@@ -21,7 +21,8 @@ from harness.core.device import choose_device, choose_threads
 from harness.core.errors import UserError
 from harness.core.provenance import format_machine
 from harness.core.text import format_bytes
-from harness.models.shapes import get_shape
+from harness.models.shapes import count_llama_parameters, get_shape
+from harness.profiling.capacity import get_free_memory
 from harness.profiling.worker import WorkerKilled, call_alone
 
 NEEDED: Mapping[str, tuple[str, ...]] = {
@@ -32,6 +33,8 @@ NEEDED: Mapping[str, tuple[str, ...]] = {
     "unsloth": ("unsloth",),
 }
 """Subject -> packages that it needs beside those of the harness; all of these need a GPU."""
+DEFAULT_SHAPES = {"cuda": "llama-7b", "cpu": "llama-tiny"}
+"""Device -> the shape where the user names none; a step of llama-7b takes minutes on a CPU."""
 LEAST_LENGTH = 2
 """Tokens per row: all but the first have a loss."""
 INSTALL = {"liger_kernel": "pip install 'lorasp-harness[kernels]'", "unsloth": "pip install unsloth"}
@@ -39,8 +42,10 @@ INSTALL = {"liger_kernel": "pip install 'lorasp-harness[kernels]'", "unsloth": "
 
 def measure(base: LlmJob, subjects: Sequence[str], batches: Sequence[int], lengths: Sequence[int]) -> Bench:
     """The bench of the subjects at each batch and length; `base` gives everything else. Raises UserError."""
-    _check(base, subjects, lengths)
     device, threads = choose_device(base.device), choose_threads(base.threads)
+    base = dataclasses.replace(base, shape=base.shape or DEFAULT_SHAPES[device])
+    _check(base, subjects, lengths)
+    _check_weights(base, device)
     results: list[tuple[LlmJob, LlmMeasurement]] = []
     for batch in batches:
         for length in lengths:
@@ -73,6 +78,17 @@ def _check(base: LlmJob, subjects: Sequence[str], lengths: Sequence[int]) -> Non
         raise UserError(f"--rank {base.rank}: allowed: at most {width}, the width of {base.shape}")
     if min(lengths) < LEAST_LENGTH:
         raise UserError(f"--lengths {min(lengths)}: allowed: {LEAST_LENGTH} or more tokens per row")
+
+
+def _check_weights(base: LlmJob, device: str) -> None:
+    """Raise UserError if the weights alone take more memory than is free."""
+    weights = count_llama_parameters(get_shape(base.shape).fields) * (2 if base.dtype == "bf16" else 4)
+    free = get_free_memory(device)
+    if weights > free:
+        raise UserError(
+            f"--shape {base.shape}: its weights take {format_bytes(weights)} in {base.dtype}, and {format_bytes(free)}"
+            f" are free on {device}; give a smaller shape, such as llama-tiny"
+        )
 
 
 def find_reason_missing(subject: str, device: str) -> str | None:

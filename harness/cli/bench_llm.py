@@ -14,8 +14,13 @@ from harness.core.errors import UserError
 def llm(
     shape: Annotated[
         str,
-        typer.Option("--shape", metavar="SHAPE", help="shape with random weights; llama-tiny suits a CPU"),
-    ] = "llama-7b",
+        typer.Option(
+            "--shape",
+            metavar="SHAPE",
+            help="shape of the model, with random weights; default: llama-7b on a GPU, llama-tiny on a CPU",
+            show_default=False,
+        ),
+    ] = "",
     batch_sizes: Annotated[str, typer.Option(metavar="INTEGER[,...]", help="comma-separated rows per step")] = "2",
     lengths: Annotated[str, typer.Option(metavar="INTEGER[,...]", help="comma-separated tokens per row")] = "1024",
     rank: Annotated[int, typer.Option(min=1, help="LoRA rank on all linear layers")] = 16,

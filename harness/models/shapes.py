@@ -74,6 +74,14 @@ def get_shape(name: str) -> ModelShape:
     return SHAPES[name]
 
 
+def count_llama_parameters(fields: Mapping[str, Any]) -> int:
+    """The parameters of a LLaMA with these fields of its configuration and an output layer of its own."""
+    width, inner, heads = fields["hidden_size"], fields["intermediate_size"], fields["num_attention_heads"]
+    key_width = width // heads * fields["num_key_value_heads"]
+    block = 2 * width * width + 2 * width * key_width + 3 * width * inner + 2 * width
+    return int(2 * fields["vocab_size"] * width + fields["num_hidden_layers"] * block + width)
+
+
 def build_shape_config(name: str, own: Mapping[str, Any]) -> Any:
     """The configuration of transformers for a shape, with further fields (num_labels). Raises UserError."""
     from transformers import AutoConfig

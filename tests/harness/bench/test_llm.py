@@ -8,12 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from transformers import AutoModelForCausalLM
 
 from harness.bench import llm
 from harness.bench.llm import find_reason_missing
 from harness.bench.llm_job import LlmJob, LlmMeasurement
 from harness.bench.llm_process import OurTraining, PeftTraining, make_rows, measure_job
 from harness.cli.main import main
+from harness.models.shapes import SHAPES, build_shape_config, count_llama_parameters
 from harness.profiling.worker import WorkerKilled
 
 JOB = LlmJob("ours", "llama-tiny", 2, 16, 4, 0.0, "fp32", 3, 4, "cpu", 1)
@@ -77,6 +80,23 @@ def test_ratios_compare_subjects_of_one_size(monkeypatch: pytest.MonkeyPatch) ->
     assert [row["ours / it"] for row in result.rows] == ["1.00", "1.50"] * 2
     assert [row["its peak / ours"] for row in result.rows] == ["1.00", "1.50"] * 2
     assert [row["tokens/s"] for row in result.rows] == ["8", "5", "8", "5"]
+
+
+def test_weights_that_do_not_fit_are_refused_before_a_process_starts(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(llm, "get_free_memory", lambda device: 2**30)
+    monkeypatch.setattr(llm, "_run", lambda job: pytest.fail("a process would start"))
+    assert main([*SMALL, "--shape", "llama-7b", "--dtype", "bf16"]) == 2
+    message = capsys.readouterr().err
+    assert "12.55 GiB in bf16, and 1.00 GiB are free" in message and len(message.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", [name for name, shape in SHAPES.items() if shape.kind == "llama"])
+def test_parameters_are_those_of_transformers_model(name: str) -> None:
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(build_shape_config(name, {}))
+    assert count_llama_parameters(SHAPES[name].fields) == sum(p.numel() for p in model.parameters())
 
 
 @pytest.mark.parametrize("subject", ["peft+liger", "peft+liger+compile"])
