@@ -72,7 +72,7 @@ def test_commands_are_found() -> None:
 
 SLOW = (
     *("bench memory", "bench step", "bench grid", "profile --methods", "--tune ", "--log ", "--suite domain"),
-    *("shape:roberta-base", "--suite xnli", "harness fit"),
+    *("shape:roberta-base", "--suite xnli", "harness fit", "bench llm", "bench recompute", "--devices cpu:2"),
 )
 """Parts of commands that take many seconds even when they are short."""
 

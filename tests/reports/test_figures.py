@@ -217,11 +217,18 @@ LONG = [f"lorasp:ratio=0.{i},select=row,targets=all-linear" for i in range(7)] +
 HOSTILE = ["n" * 200, "lorasp:" + ",".join(f"option{i}=value{i}" for i in range(12)), "lora"]
 
 
-@pytest.mark.parametrize("width", WIDTHS)
+NAMES = {"2": LONG[:2], "7": LONG[3:10], "15": LONG, "hostile": HOSTILE}
+QUICK = {("7", WIDTHS[0]), ("hostile", WIDTHS[-1])}
+"""Each kind of names at one width in the tests of every change."""
+CASES = [(key, width) for key in NAMES for width in WIDTHS]
+
+
 @pytest.mark.parametrize(
-    "methods",
-    [pytest.param(LONG[:2], marks=pytest.mark.slow), LONG[3:10], pytest.param(LONG, marks=pytest.mark.slow), HOSTILE],
-    ids=("2", "7", "15", "hostile"),
+    ("methods", "width"),
+    [
+        pytest.param(NAMES[key], width, marks=[] if (key, width) in QUICK else pytest.mark.slow, id=f"{key}-{width}")
+        for key, width in CASES
+    ],
 )
 def test_no_text_is_cut_off_and_no_two_overlap(methods: list[str], width: float) -> None:
     """15 methods on 6 tasks, and names of 200 characters, at both widths of print."""

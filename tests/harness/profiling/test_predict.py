@@ -88,11 +88,12 @@ def allocated_peak(step: Step) -> tuple[int, int]:
     return most, sum_storage_bytes(state) + sum(trainer.attached.frozen_bytes)
 
 
-FAST = [("bert", "lora:optimizer=adamw_8bit", "none", "none"), ("bert", "full:optimizer=sgd", "none", "none")]
+FAST = [("bert", "full:optimizer=sgd", "none", "none")]
 FAST += [("t5", "lora", "none", "none"), ("llama", "lorasp", "none", "selective"), ("bert", "lorasp", "nf4", "none")]
 SLOW = [(n, m, "none", "none") for n in SMALL for m in ("lora", "lorasp", "full")]
 SLOW += [(n, "lora", "none", how) for n in SMALL for how in ("selective", "full")]
 SLOW += [(n, "lorasp", level, "none") for n in SMALL for level in ("nf4", "nf4-dq")]
+SLOW += [("bert", "lora:optimizer=adamw_8bit", "none", "none")]
 COMBINATIONS = [pytest.param(*c) for c in FAST]
 COMBINATIONS += [pytest.param(*c, marks=pytest.mark.slow) for c in SLOW if c not in FAST]
 
