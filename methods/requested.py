@@ -24,9 +24,6 @@ if TYPE_CHECKING:
     from harness.core.method import Calibration
     from methods.lowrank import ReplicaInit
 
-IGNORED = -100
-"""The target of a position without a target, as in torch and transformers."""
-
 
 class FrozenWeights(Mapping[str, np.ndarray]):
     """Site name -> weight [d_out, d_in] in float32, or float64 in a float64 model.
@@ -143,6 +140,9 @@ def find_tokens(inputs: Mapping[str, Tensor], labels: Tensor) -> list[Tensor]:
 
     In rows of several instructions the tokens end with the last one that has a target.
     """
+    # imported here: it loads torch, which a list of the methods does not need
+    from harness.replicas.linear_loss import IGNORED
+
     mask, decoder = inputs["attention_mask"], inputs.get("decoder_input_ids")
     has_target = labels != IGNORED
     if mask.dim() > 2:  # says which positions see each other, and padding sees itself

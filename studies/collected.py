@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.core.cell import format_label
 from harness.core.errors import UserError
+from harness.core.profile import Profile
 from harness.core.record import Record
 from harness.core.store import Store, truncate_lines
 from harness.core.terminal import print_lines
@@ -21,7 +22,7 @@ from harness.planning.grammar import parse_methods
 from harness.runner.run import load_run as stored_run
 from studies import stored
 from studies.answer import StudyRuns
-from studies.fresh_seeds import select_fresh_records
+from studies.fresh_seeds import FreshRecords, select_fresh_records
 from studies.rulebook import judge_study
 from studies.specs import list_strategies
 from studies.study import Study, load_study
@@ -140,18 +141,17 @@ def load_plain_run(folder: Path) -> StudyRuns:
     """
     records, profiles, skipped = stored_run(folder)
     print_lines(truncate_lines(skipped), sys.stderr)
-    info, fresh = Store(folder).read_run(), select_fresh_records(records)
-    run = StudyRuns(
-        fresh.records,
-        tuple(profiles),
-        None,
-        info.get("margin"),
-        folder / "cells",
-        bool(info.get("margin_late")),
-        best=fresh.best,
-        choice=fresh.note,
-    )
+    run = build_study_runs(folder, select_fresh_records(records), profiles)
     return dataclasses.replace(run, run=_analyse_run(run))
+
+
+def build_study_runs(folder: Path, fresh: FreshRecords, profiles: Sequence[Profile]) -> StudyRuns:
+    """The records and profiles of a folder, at the margin that its run.json names. Raises UserError."""
+    store = Store(folder)
+    info = store.read_run()
+    margin, late = info.get("margin"), bool(info.get("margin_late"))
+    kept = tuple(profiles)
+    return StudyRuns(fresh.records, kept, None, margin, store.cells, late, best=fresh.best, choice=fresh.note)
 
 
 def load_runs_of_study(study: Study, folder: Path) -> StudyRuns:

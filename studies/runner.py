@@ -24,7 +24,13 @@ from reports.document import Findings
 from results.report import check_formats, write_report
 from studies import stored
 from studies.answer import Answer, StudyRuns
-from studies.collected import PLAIN_RUN_RULES, add_exact_contents, collect_contents, load_runs_of_study
+from studies.collected import (
+    PLAIN_RUN_RULES,
+    add_exact_contents,
+    build_study_runs,
+    collect_contents,
+    load_runs_of_study,
+)
 from studies.declared_rates import Rates, select_rates
 from studies.fresh_seeds import FreshRecords, select_fresh_records
 from studies.page import build_findings, build_page
@@ -199,16 +205,11 @@ def load_folder(study: Study, out: Path) -> tuple[StudyRuns, list[str]]:
     records, profiles, lines = stored_run(out)
     if not records:
         raise build_no_records_error(out, lines)
-    store = Store(out)
-    run_info = store.read_run()
-    margin, late = run_info.get("margin"), bool(run_info.get("margin_late"))
     # the rules of a table choose the rates themselves
     fresh = FreshRecords(records) if study.rule in TABLE_RULES else select_fresh_records(records)
-    seen = StudyRuns(
-        fresh.records, tuple(profiles), None, margin, store.cells, late, best=fresh.best, choice=fresh.note
-    )
+    seen = build_study_runs(out, fresh, profiles)
     if study.compares:
-        study_analysis = analyse(seen.records, profiles, margin=margin, cells=store.cells, late=late)
+        study_analysis = analyse(seen.records, profiles, margin=seen.margin, cells=seen.cells, late=seen.late)
         seen = dataclasses.replace(seen, analysis=study_analysis)
     return seen, lines
 

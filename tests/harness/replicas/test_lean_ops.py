@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import pytest
 import torch
@@ -12,24 +12,11 @@ from transformers.models.llama.modeling_llama import LlamaRMSNorm
 from harness.replicas import lean_ops
 from harness.replicas.lean_ops import gate_values, load_liger, normalize, rotate
 from harness.replicas.recomputed import get_recomputation
+from tests.saved_storages import list_saved
 
 
 def draw(*shape: int, seed: int, dtype: torch.dtype = torch.float64) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
-
-
-def list_saved(forward: Callable[[], Tensor]) -> list[int]:
-    """Bytes of each storage that autograd saves."""
-    saved: dict[int, int] = {}
-
-    def pack(tensor: Tensor) -> Tensor:
-        saved[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        result = forward()
-    del result
-    return sorted(saved.values())
 
 
 @pytest.mark.parametrize("trained", [False, True])

@@ -22,6 +22,7 @@ from harness.training.recompute import apply_checkpointing
 from harness.training.trainer import Trainer
 from methods.layers.lowrank import LowRankLinear
 from tests.harness import causal
+from tests.saved_storages import list_saved
 
 STEPS = 20
 LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -152,18 +153,14 @@ def test_bfloat16_is_within_rounding_of_plain_modules(monkeypatch: pytest.Monkey
 
 def count_saved(made: Trainer) -> int:
     """Bytes of the storages that autograd saves in a forward pass, without weights and trained values."""
-    saved: dict[int, int] = {}
+    kept: list[torch.Tensor] = []
 
-    def pack(tensor: Tensor) -> Tensor:
-        saved[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
-        return tensor
+    def forward() -> torch.Tensor:
+        kept.append(made.losses(0))
+        return kept[0]
 
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        losses = made.losses(0)
-    held = {p.untyped_storage().data_ptr() for p in made.model.parameters()}
-    held |= {group.theta.untyped_storage().data_ptr() for group in made.attached.groups}
-    total = sum(size for key, size in saved.items() if key not in held)
-    losses.sum().backward()
+    total = sum(list_saved(forward, [*made.model.parameters(), *(group.theta for group in made.attached.groups)]))
+    kept[0].sum().backward()
     return total
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from methods.layers import shared_input
 from methods.layers.lowrank import LowRankLinear, attach_pairs
 from methods.layers.pair import Pair
 from tests.methods.layers.test_gradients import D_IN, D_OUT, LENGTH, ROWS, K, agrees, drawn, pair
+from tests.saved_storages import list_saved
 
 NAMES = ("q", "k", "v")
 
@@ -226,22 +227,6 @@ def test_results_and_gradients_are_those_of_peft(joined: bool) -> None:
         torch.testing.assert_close(leaf.tensor.grad[0], factors[leaf.name].grad, rtol=0, atol=1e-12)
 
 
-def count_saved(forward: Callable[[], Tensor], known: Sequence[Tensor]) -> int:
-    """Bytes of the storages that autograd saves, without those of `known`."""
-    saved: dict[int, int] = {}
-
-    def pack(tensor: Tensor) -> Tensor:
-        saved[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        result = forward()
-    known_storages = {t.untyped_storage().data_ptr() for t in known}
-    total = sum(size for key, size in saved.items() if key not in known_storages)
-    del result
-    return total
-
-
 WIDE = 64
 
 
@@ -260,7 +245,7 @@ def test_the_input_is_saved_once_whatever_the_dropout(dropout: float, joined: bo
     x = torch.randn(ROWS, LENGTH, WIDE, requires_grad=True)
     sines = ROWS * LENGTH * D_OUT * 4  # the argument of the sine
     products = 3 * 2 * ROWS * LENGTH * 4
-    assert count_saved(lambda: model(x), [x]) <= sines + products + 3 * 4
+    assert sum(list_saved(lambda: model(x), [x])) <= sines + products + 3 * 4
 
 
 def test_a_recomputed_input_is_not_saved(joined: bool) -> None:
@@ -273,7 +258,7 @@ def test_a_recomputed_input_is_not_saved(joined: bool) -> None:
 
     size = source.numel() * 4
     known = [source, torch.empty(0)]
-    assert count_saved(lambda: forward(False), known) - count_saved(lambda: forward(True), known) == size
+    assert sum(list_saved(lambda: forward(False), known)) - sum(list_saved(lambda: forward(True), known)) == size
     gradients = []
     for told in (False, True):
         forward(told).square().sum().backward()
